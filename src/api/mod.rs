@@ -1,0 +1,26 @@
+//! The `BackfillRun` resource: its spec, its status and the words both use.
+//!
+//! Types and rules only. Everybody may use this module; it knows nobody.
+
+pub mod conditions;
+pub mod duration;
+pub mod phase;
+pub mod spec;
+pub mod status;
+
+pub use phase::Phase;
+pub use spec::{BackfillRun, BackfillRunSpec};
+pub use status::BackfillRunStatus;
+
+/// API group of the resource, and prefix of every label, annotation and finalizer that the operator sets.
+pub const GROUP: &str = "backfill.dev";
+/// Held from `mutationStarted` until the run is finished, undone or abandoned.
+pub const FINALIZER: &str = "backfill.dev/way-back";
+/// Label: name of the run that an object belongs to.
+pub const RUN_LABEL: &str = "backfill.dev/run";
+/// Label: uid of the run that an object belongs to. Objects whose uid differs are never adopted.
+pub const RUN_UID_LABEL: &str = "backfill.dev/run-uid";
+/// Label: the step that a Job or its input belongs to.
+pub const STEP_LABEL: &str = "backfill.dev/step";
+/// Annotation: who asked for the run. That person's own approval does not count.
+pub const REQUESTED_BY: &str = "backfill.dev/requested-by";

@@ -1,0 +1,143 @@
+//! What a person writes: the spec of a `BackfillRun`, a file a block.
+
+mod approval;
+mod backfill;
+mod backup;
+mod database;
+mod flag;
+mod jobs;
+mod monitor;
+mod pods;
+mod preflight;
+mod rollback;
+mod verify;
+
+pub use approval::{Approval, ApprovalEntry, ApprovalPolicy};
+pub use backfill::{
+    Action, Audit, Backfill, Batch, Drift, DriftMode, OnInvalid, SampleShow, Samples, SchemaSource, ScriptBackfill, Source, SqlBackfill,
+    Validation, Write,
+};
+pub use backup::{Backup, Destination, PvcDestination};
+pub use database::{Database, SecretKeyRef, SecretKeys, SecretRef, Tls, TlsMode};
+pub use flag::{ConfigMapFlag, FeatureFlag, FlagProvider};
+pub use jobs::{AddedColumn, Migrations, TeamJob};
+pub use monitor::{LogPattern, Logs, Monitor, Notification, NotificationEvent, OnMonitorFailure};
+pub use pods::PodTemplate;
+pub use preflight::{CommitFrom, EnvironmentCheck, EnvironmentMatch, Expectation, Preflight, Release, SqlCheck, WorkloadKind, WorkloadRef};
+pub use rollback::{Rollback, RollbackMethod, RollbackTrigger};
+pub use verify::VerifyCheck;
+
+use super::status::BackfillRunStatus;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One PostgreSQL backfill, from the release check to the watch over the logs, and the way back.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "backfill.dev",
+    version = "v1alpha1",
+    kind = "BackfillRun",
+    plural = "backfillruns",
+    shortname = "bfr",
+    category = "backfill",
+    namespaced,
+    status = "BackfillRunStatus",
+    derive = "PartialEq",
+    doc = "One PostgreSQL backfill: checks, backup, exact plan, approval, safe writes, verification, feature flag, watch over the logs, and the way back.",
+    printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Plan","type":"integer","jsonPath":".status.plan.willWrite","description":"rows that the plan would write"}"#,
+    printcolumn = r#"{"name":"Progress","type":"string","jsonPath":".status.progress.summary"}"#,
+    printcolumn = r#"{"name":"Approved","type":"string","jsonPath":".status.conditions[?(@.type==\"Approved\")].status"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Backup","type":"string","priority":1,"jsonPath":".status.backup.path"}"#,
+    printcolumn = r#"{"name":"Commit","type":"string","priority":1,"jsonPath":".status.release.commit"}"#,
+    printcolumn = r#"{"name":"Message","type":"string","priority":1,"jsonPath":".status.message"}"#,
+    validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name: at most 63 characters, so that it fits in a label"),
+    validation = Rule::new(FROZEN).message(FROZEN_MESSAGE),
+    validation = Rule::new(LATCHED).message("spec.abort cannot be taken back once data has changed: the run is on its way back")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct BackfillRunSpec {
+    /// Pause: finish the batch in hand, start nothing new. Clocks of waiting stop. Default: false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub suspend: bool,
+    /// Stop for good: the flag goes back first, then the data. It is remembered in the status. Default: false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub abort: bool,
+    /// Give up a run that can neither go on nor back: the finalizer goes, undo rows stay in the ledger. Default: false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub abandon: bool,
+    /// The database to change.
+    pub database: Database,
+    /// What the pods of the run's steps look like. Default: the chart's values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
+    /// The release that is deployed: recorded at preflight; a change after planning voids the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
+    /// What must hold before anything begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<Preflight>,
+    /// The backup that is taken and proved before the plan.
+    pub backup: Backup,
+    /// The team's migrations, run after approval and before the rows are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrations: Option<Migrations>,
+    /// What is written: declared as SQL, or by the team's own script.
+    pub backfill: Backfill,
+    /// How many people must approve, and how long is waited for them. Default: one person, 72h.
+    #[serde(default)]
+    pub approval: ApprovalPolicy,
+    /// The approvals, by user name: each person patches their own entry. At most 32 entries, names of at most 256 characters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    #[x_kube(validation = Rule::new("self.all(k, size(k) <= 256)").message("a user name has at most 256 characters"))]
+    pub approvals: BTreeMap<String, ApprovalEntry>,
+    /// What must hold after the rows are written. At most 32 checks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub verify: Vec<VerifyCheck>,
+    /// What happens when the run fails after data has changed. Default: undone at once.
+    #[serde(default)]
+    pub rollback: Rollback,
+    /// The feature flag to switch on after verification. Default: none is touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_flag: Option<FeatureFlag>,
+    /// The watch over the logs afterwards. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<Monitor>,
+    /// Who is told what. Channels are the operator's configuration. At most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub notifications: Vec<Notification>,
+}
+
+/// After `mutationStarted` the spec is what was approved; only what steers the run may still change. `batch` lies
+/// inside `backfill.sql`, so the parts around it are named one by one.
+const FROZEN: &str = "!(has(self.status) && has(oldSelf.status) && has(oldSelf.status.mutationStarted) && oldSelf.status.mutationStarted) || \
+(self.spec.database == oldSelf.spec.database \
+&& self.spec.?podTemplate == oldSelf.spec.?podTemplate \
+&& self.spec.?release == oldSelf.spec.?release \
+&& self.spec.?preflight == oldSelf.spec.?preflight \
+&& self.spec.backup == oldSelf.spec.backup \
+&& self.spec.?migrations == oldSelf.spec.?migrations \
+&& self.spec.backfill.?job == oldSelf.spec.backfill.?job \
+&& self.spec.backfill.?sql.?source == oldSelf.spec.backfill.?sql.?source \
+&& self.spec.backfill.?sql.?validate == oldSelf.spec.backfill.?sql.?validate \
+&& self.spec.backfill.?sql.?writes == oldSelf.spec.backfill.?sql.?writes \
+&& self.spec.backfill.?sql.?audit == oldSelf.spec.backfill.?sql.?audit \
+&& self.spec.backfill.?sql.?samples == oldSelf.spec.backfill.?sql.?samples \
+&& self.spec.backfill.?sql.?drift == oldSelf.spec.backfill.?sql.?drift \
+&& self.spec.?approval == oldSelf.spec.?approval \
+&& self.spec.?verify == oldSelf.spec.?verify \
+&& self.spec.?rollback == oldSelf.spec.?rollback \
+&& self.spec.?featureFlag == oldSelf.spec.?featureFlag \
+&& self.spec.?monitor == oldSelf.spec.?monitor)";
+const FROZEN_MESSAGE: &str = "data has begun to change (status.mutationStarted): only suspend, abort, abandon, approvals, backfill.sql.batch and notifications may still be changed; to change anything else, set spec.abort: true and create a new run";
+const LATCHED: &str = "!(has(oldSelf.status) && has(oldSelf.status.mutationStarted) && oldSelf.status.mutationStarted && oldSelf.spec.?abort.orValue(false)) || self.spec.?abort.orValue(false)";
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}

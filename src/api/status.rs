@@ -1,0 +1,675 @@
+//! What the operator writes: the write-ahead log of a run, and what a person needs to decide.
+//!
+//! Budget: 128 KiB. Nothing in here may hold a secret.
+
+use super::phase::Phase;
+use super::spec::{Approval, NotificationEvent, RollbackMethod};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator knows about a run.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackfillRunStatus {
+    /// The generation of the spec that the status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where the run stands, for people.
+    pub phase: Phase,
+    /// One sentence: what is happening, or what a person has to do.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// For programs.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The last attempt of each step; written before its Job exists.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["step"]))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepStatus>,
+    /// True from before the first Job that may change anything: from here on there is a way back, and a finalizer.
+    pub mutation_started: bool,
+    /// Set once, by `spec.abort` or by deletion; never taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abort: Option<AbortStatus>,
+    /// Since when the run is suspended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub suspended_since: Option<Timestamp>,
+    /// SHA-256 of the spec that the latest checks, backup and plan were made for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub spec_hash: String,
+    /// The release found at preflight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseStatus>,
+    /// The database found at preflight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseStatus>,
+    /// Every check with its result.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckStatus>,
+    /// The ways back that this role and server allow.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub way_back: Vec<String>,
+    /// The proved backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupStatus>,
+    /// The plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanStatus>,
+    /// What people are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub awaiting: Option<AwaitingStatus>,
+    /// The decisions that counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovalStatus>,
+    /// How far the step in hand is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressStatus>,
+    /// What was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<ResultStatus>,
+    /// The way back that was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackStatus>,
+    /// The feature flag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flag: Option<FlagStatus>,
+    /// What the logs showed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<MonitorStatus>,
+    /// Estimate and actual time of each step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub estimates: Vec<EstimateStatus>,
+    /// The messages to the channels, and whether they arrived.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notifications: Vec<NotificationStatus>,
+    /// Name of the ConfigMap with the report, once it is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+    /// The latest changes of phase, oldest first; at most 40.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<HistoryStatus>,
+    /// When the run ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub finished_at: Option<Timestamp>,
+}
+
+/// The steps of a run; each is a Job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Step {
+    /// Checks before anything.
+    Preflight,
+    /// The dump and its proof.
+    Backup,
+    /// The exact plan.
+    Plan,
+    /// The team's script, dry.
+    DryRun,
+    /// The database is claimed for this run.
+    Claim,
+    /// The team's migrations.
+    Migrate,
+    /// The plan again, after the migrations.
+    Replan,
+    /// The rows are written.
+    Apply,
+    /// The team's script.
+    Script,
+    /// What was written is measured, and the run's SQL checks are made.
+    Verify,
+    /// A test Job of the team.
+    Test,
+    /// The watch over the logs.
+    Monitor,
+    /// Row by row, back.
+    Undo,
+    /// What a restore would lose.
+    LossAccount,
+    /// The dump, in place.
+    Restore,
+}
+
+impl Step {
+    /// Every step.
+    pub const ALL: [Self; 15] = [
+        Self::Preflight,
+        Self::Backup,
+        Self::Plan,
+        Self::DryRun,
+        Self::Claim,
+        Self::Migrate,
+        Self::Replan,
+        Self::Apply,
+        Self::Script,
+        Self::Verify,
+        Self::Test,
+        Self::Monitor,
+        Self::Undo,
+        Self::LossAccount,
+        Self::Restore,
+    ];
+
+    /// The name as it stands in Job names and on the command line.
+    #[must_use]
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::Backup => "backup",
+            Self::Plan => "plan",
+            Self::DryRun => "dry-run",
+            Self::Claim => "claim",
+            Self::Migrate => "migrate",
+            Self::Replan => "replan",
+            Self::Apply => "apply",
+            Self::Script => "script",
+            Self::Verify => "verify",
+            Self::Test => "test",
+            Self::Monitor => "monitor",
+            Self::Undo => "undo",
+            Self::LossAccount => "loss-account",
+            Self::Restore => "restore",
+        }
+    }
+
+    /// True for the team's own Jobs, which end with an exit code and not with a verdict.
+    #[must_use]
+    pub const fn is_team_job(self) -> bool {
+        matches!(self, Self::DryRun | Self::Migrate | Self::Script | Self::Test)
+    }
+}
+
+/// The last attempt of a step.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// The step.
+    pub step: Step,
+    /// Counts from 1.
+    pub attempt: i32,
+    /// Which of several Jobs of the same kind (test Jobs), from 0.
+    #[serde(default)]
+    pub index: i32,
+    /// Name of its Job.
+    pub job_name: String,
+    /// Uid of its Job, once it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_uid: Option<String>,
+    /// SHA-256 of its input.
+    pub input_hash: String,
+    /// When the intent was written.
+    #[schemars(with = "String")]
+    pub started_at: Timestamp,
+    /// When it counts as lost (or, for the team's Jobs, as failed).
+    #[schemars(with = "String")]
+    pub deadline: Timestamp,
+    /// How it ended; absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<StepResult>,
+    /// When its end was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub ended_at: Option<Timestamp>,
+    /// Why it ended so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Attempts in a row that ended without a verdict.
+    #[serde(default)]
+    pub lost_in_a_row: i32,
+    /// Not tried again before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub retry_at: Option<Timestamp>,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StepResult {
+    /// Verdict: good.
+    Passed,
+    /// Verdict: bad.
+    Failed,
+    /// Verdict: could not be measured; a person decides.
+    Inconclusive,
+    /// It cannot work as things are; it is tried again when they change.
+    Stalled,
+    /// No report: evicted, out of memory, node or database gone. Never a verdict.
+    Lost,
+    /// Ended because the run was suspended or aborted.
+    Stopped,
+}
+
+/// The abort.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AbortStatus {
+    /// When it was seen.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Why: `spec.abort`, or the deletion of the run.
+    pub reason: String,
+}
+
+/// The release found at preflight.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseStatus {
+    /// The workload: kind/name.
+    pub workload: String,
+    /// The image with its digest, as a ready pod runs it.
+    pub image: String,
+    /// The commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// SHA-256 over the container's environment (names, literal values, references).
+    pub environment_hash: String,
+}
+
+/// The database found at preflight.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DatabaseStatus {
+    /// System identifier and OID: the same database, whatever it is called.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Version of the server.
+    pub server_version: String,
+    /// Size in bytes.
+    pub size_bytes: i64,
+}
+
+/// A check.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckStatus {
+    /// Name of the check.
+    pub name: String,
+    /// The phase that made it.
+    pub phase: Phase,
+    /// `Passed`, `Failed` or `Inconclusive`.
+    pub result: CheckResult,
+    /// What was found.
+    pub message: String,
+}
+
+/// The result of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CheckResult {
+    /// Good.
+    Passed,
+    /// Bad.
+    Failed,
+    /// Could not be measured; the approver sees it.
+    Inconclusive,
+}
+
+/// The proved backup.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackupStatus {
+    /// Where it lies: `pvc/CLAIM/PATH`.
+    pub path: String,
+    /// File, relative to the claim's root.
+    pub file: String,
+    /// Size in bytes.
+    pub size_bytes: i64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Version of the server.
+    pub server_version: String,
+    /// Write-ahead log position at the dump's snapshot.
+    pub lsn: String,
+    /// When the snapshot was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub taken_at: Option<Timestamp>,
+    /// What is proved: `Read`, every block was read back and every table of the run is in it.
+    pub proof: String,
+    /// What a person needs to restore it.
+    pub restore_with: String,
+}
+
+/// The plan.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PlanStatus {
+    /// What people approve: over all that will run.
+    pub digest: String,
+    /// Over every planned write (key, old value, new value).
+    pub rows_digest: String,
+    /// File of the plan, relative to the claim's root. Empty in script mode.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub file: String,
+    /// SHA-256 of the plan file.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub file_sha256: String,
+    /// Source rows read.
+    pub scanned: i64,
+    /// Source rows that the source's `where` finds.
+    pub matching: i64,
+    /// Source rows that will be written.
+    pub will_write: i64,
+    /// Rows whose new values are the old ones.
+    pub already_done: i64,
+    /// Rows that find no target row, or for which `onlyIf` does not hold.
+    pub no_match: i64,
+    /// Rows that fail validation.
+    pub invalid: i64,
+    /// Rows of the sample in which something looks like a secret.
+    pub sensitive: i64,
+    /// True where a role that can only SELECT made it.
+    pub proved_read_only: bool,
+    /// Planned changes, before and after.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sample: Vec<SampleStatus>,
+    /// Invalid rows, and what is wrong with them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub invalid_sample: Vec<InvalidStatus>,
+    /// When it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub planned_at: Option<Timestamp>,
+    /// Rows planned a second.
+    pub rows_per_second: i64,
+    /// Script mode: the last lines of the dry run.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub output: String,
+    /// Remarks for the approver: what is inconclusive, what does not hold in script mode.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+}
+
+/// A planned change of one row.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SampleStatus {
+    /// Key of the source row.
+    pub key: String,
+    /// Table that is written.
+    pub table: String,
+    /// The columns.
+    pub changes: Vec<ChangeStatus>,
+}
+
+/// A planned change of one column; values are cut to 256 characters, secrets redacted.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeStatus {
+    /// The column.
+    pub column: String,
+    /// The value before; absent for NULL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// The value after; absent for NULL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// An invalid row.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InvalidStatus {
+    /// Key of the source row.
+    pub key: String,
+    /// Name of the rule.
+    pub rule: String,
+    /// Where in the value, as a JSON pointer.
+    pub pointer: String,
+    /// What the schema asks there; never the value.
+    pub message: String,
+}
+
+/// What people are asked for.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AwaitingStatus {
+    /// Of what.
+    pub subject: Subject,
+    /// The digest that approvals must name.
+    pub digest: String,
+    /// What is asked, in a sentence.
+    pub question: String,
+    /// How many approvals are needed.
+    pub required: i32,
+    /// Since when.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// Until when.
+    #[schemars(with = "String")]
+    pub deadline: Timestamp,
+    /// The command to copy.
+    pub command: String,
+}
+
+/// What an approval is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Subject {
+    /// A plan.
+    Plan,
+    /// What a restore would lose.
+    Restore,
+}
+
+/// A decision that counted.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalStatus {
+    /// Whose.
+    pub user: String,
+    /// Which.
+    pub decision: Approval,
+    /// About what.
+    pub subject: Subject,
+    /// About which digest.
+    pub digest: String,
+    /// When it was seen.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// How far the step in hand is.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProgressStatus {
+    /// For people: `52000/117990 (44%), 3s left`.
+    pub summary: String,
+    /// Done.
+    pub done: i64,
+    /// Of how many.
+    pub total: i64,
+    /// What is counted: `rows` or `bytes`.
+    pub unit: String,
+    /// A second.
+    pub per_second: i64,
+    /// Time left, as a duration; empty where it is not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub remaining: String,
+    /// When it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub at: Option<Timestamp>,
+}
+
+/// What was written.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResultStatus {
+    /// Source rows written.
+    pub written: i64,
+    /// Planned rows left alone because they changed since the plan.
+    pub drifted: i64,
+    /// Keys of the first of them; at most 10.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub drifted_keys: Vec<String>,
+    /// Batches.
+    pub batches: i64,
+    /// Script mode: the last lines of the script.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub output: String,
+}
+
+/// The way back that was taken.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RollbackStatus {
+    /// `Undo` or `Restore`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<RollbackMethod>,
+    /// Why.
+    pub reason: String,
+    /// Rows put back.
+    pub undone: i64,
+    /// Rows left alone because the application changed them since.
+    pub skipped_because_changed_since: i64,
+    /// Keys of the first of them; at most 10.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped_keys: Vec<String>,
+    /// What a restore loses, by table.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<LossStatus>,
+    /// Digest of that account.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub loss_digest: String,
+}
+
+/// What a restore would lose in one table.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LossStatus {
+    /// The table.
+    pub table: String,
+    /// What differs from what the run left.
+    pub message: String,
+}
+
+/// The feature flag.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FlagStatus {
+    /// The value before, as JSON; `absent` where there was none.
+    pub previous: String,
+    /// Written before the flag is touched.
+    pub intent: FlagIntent,
+    /// When it was seen enabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub enabled_at: Option<Timestamp>,
+    /// When it was seen put back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub restored_at: Option<Timestamp>,
+}
+
+/// What the operator means to do with the flag.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FlagIntent {
+    /// Leave it.
+    #[default]
+    None,
+    /// Switch it on.
+    Enable,
+    /// Put the previous value back.
+    Restore,
+}
+
+/// What the logs showed.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MonitorStatus {
+    /// From when on the logs are read: the start of preflight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub since: Option<Timestamp>,
+    /// Until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub until: Option<Timestamp>,
+    /// Lines read.
+    pub lines: i64,
+    /// Pods seen.
+    pub pods: i64,
+    /// By pattern.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub patterns: Vec<PatternStatus>,
+}
+
+/// How often a pattern was seen.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PatternStatus {
+    /// Name of the pattern.
+    pub name: String,
+    /// Matching lines before the flag was on.
+    pub before: i64,
+    /// Matching lines since.
+    pub after: i64,
+    /// How many are still good.
+    pub max: i32,
+}
+
+/// Estimate and actual time of a step, in seconds.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EstimateStatus {
+    /// The step.
+    pub step: Step,
+    /// Estimated, in seconds; absent where nothing was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_seconds: Option<i64>,
+    /// Measured, in seconds; absent until it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actual_seconds: Option<i64>,
+}
+
+/// A message to a channel.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotificationStatus {
+    /// The event.
+    pub event: NotificationEvent,
+    /// The channel.
+    pub channel: String,
+    /// Distinguishes two events of one kind.
+    pub id: String,
+    /// When it happened.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// What is told, in a sentence.
+    pub text: String,
+    /// When it was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub delivered_at: Option<Timestamp>,
+    /// Attempts so far.
+    #[serde(default)]
+    pub attempts: i32,
+    /// Not tried again before this; absent where it is due, delivered or given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub retry_at: Option<Timestamp>,
+    /// Why the last attempt failed; never an address or a key.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
+}
+
+/// A change of phase.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryStatus {
+    /// When.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// From.
+    pub from: Phase,
+    /// To.
+    pub to: Phase,
+    /// Why, as one word.
+    pub reason: String,
+}

@@ -1,0 +1,12 @@
+//! The backfill operator: takes a PostgreSQL backfill from release check to feature flag, and always knows the way back.
+//!
+//! The map of the house:
+//!
+//! | room | what lives there | may know |
+//! |---|---|---|
+//! | [`api`] | the `BackfillRun` resource | nobody |
+//! | [`protocol`] | what controller and steps say to each other | `api` |
+
+pub mod api;
+pub mod protocol;
+pub mod steps;

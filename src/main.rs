@@ -1,0 +1,77 @@
+//! Wiring only: arguments to functions, signals to tokens, ends to exit codes.
+
+use backfill_operator::api::status::Step;
+use backfill_operator::protocol::{Outcome, Paths};
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one step of a run, inside its Job.
+    Step {
+        /// The step, as in `preflight` or `apply`.
+        #[arg(value_parser = step_by_slug)]
+        step: Step,
+        /// Where the step's files hang; `/` in a pod.
+        #[arg(long, default_value = "/", env = "BACKFILL_ROOT")]
+        root: PathBuf,
+    },
+}
+
+fn step_by_slug(slug: &str) -> Result<Step, String> {
+    Step::ALL.into_iter().find(|s| s.slug() == slug && !s.is_team_job()).ok_or_else(|| format!("there is no step {slug}"))
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .json()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+        .init();
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        tracing::error!("a TLS provider was installed before ours");
+        return ExitCode::FAILURE;
+    }
+    let stop = CancellationToken::new();
+    let signal = tokio::spawn(cancel_on_signal(stop.clone()));
+    let end = match arguments.command {
+        Command::Step { step, root } => run_step(step, &root, stop).await,
+    };
+    signal.abort();
+    end
+}
+
+async fn run_step(step: Step, root: &std::path::Path, stop: CancellationToken) -> ExitCode {
+    match backfill_operator::steps::run(step, Paths::below(root), stop).await {
+        Ok(Outcome::Passed | Outcome::Failed | Outcome::Inconclusive | Outcome::Stalled | Outcome::Stopped) => ExitCode::SUCCESS,
+        Ok(Outcome::Lost) => ExitCode::FAILURE,
+        Err(error) => {
+            tracing::error!(%error, "the step left no verdict");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn cancel_on_signal(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    stop.cancel();
+}

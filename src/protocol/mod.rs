@@ -1,0 +1,20 @@
+//! What the controller and a step say to each other.
+//!
+//! The controller gives a step one immutable document ([`StepInput`]); the step answers with progress lines on stdout,
+//! a block of details on stdout, and a [`Verdict`] as its termination message that names the details by their hash.
+//! Knows `api` only. Both sides may change in one release only: the image is the same.
+
+mod details;
+mod input;
+mod progress;
+mod report;
+mod verdict;
+
+pub use details::{DETAILS_MAX_BYTES, Details, DetailsError};
+pub use input::{Paths, RunIdentity, StepInput};
+pub use progress::Progress;
+pub use report::{
+    ApplyReport, BackupReport, ClaimReport, Holder, LossReport, MonitorReport, PlanReport, PreflightReport, RestoreReport, StepReport,
+    UndoReport, VerifyReport,
+};
+pub use verdict::{Outcome, VERDICT_MAX_BYTES, Verdict};
