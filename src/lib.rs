@@ -6,7 +6,10 @@
 //! |---|---|---|
 //! | [`api`] | the `BackfillRun` resource | nobody |
 //! | [`protocol`] | what controller and steps say to each other | `api` |
+//! | [`lifecycle`] | the pure core: what happens next | `api`, `protocol` |
+//! | [`steps`] | what runs inside a Job | all but the controller |
 
 pub mod api;
+pub mod lifecycle;
 pub mod protocol;
 pub mod steps;
