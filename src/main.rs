@@ -17,6 +17,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Print the custom resource definition as YAML.
+    Crds,
     /// Run one step of a run, inside its Job.
     Step {
         /// The step, as in `preflight` or `apply`.
@@ -47,10 +49,24 @@ async fn main() -> ExitCode {
     let stop = CancellationToken::new();
     let signal = tokio::spawn(cancel_on_signal(stop.clone()));
     let end = match arguments.command {
+        Command::Crds => print_crds(),
         Command::Step { step, root } => run_step(step, &root, stop).await,
     };
     signal.abort();
     end
+}
+
+fn print_crds() -> ExitCode {
+    match backfill_operator::api::crd::yaml() {
+        Ok(yaml) => {
+            print!("{yaml}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("the definition cannot be written: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn run_step(step: Step, root: &std::path::Path, stop: CancellationToken) -> ExitCode {
