@@ -6,7 +6,17 @@
 //! |---|---|---|
 //! | [`api`] | the `BackfillRun` resource | nobody |
 //! | [`protocol`] | what controller and steps say to each other | `api` |
+//! | [`config`] | the operator's own configuration | nobody |
+//! | [`flags`] | feature flags, a file a provider | `api` |
+//! | [`notify`] | channels, and what they are told | `api`, `config` |
+//! | [`report`] | the evidence: the filled-in checklist | `api` |
+//! | [`controller`] | the Kubernetes shell | all but `steps` |
 
 pub mod api;
+pub mod config;
+pub mod controller;
+pub mod flags;
+pub mod notify;
 pub mod protocol;
+pub mod report;
 pub mod steps;
