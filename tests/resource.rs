@@ -3,7 +3,13 @@
 //! Each test installs the definition under an API group of its own and takes it away again, so that tests neither
 //! disturb one another nor what is installed in the cluster.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests say what they expect by failing")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests say what they expect by failing"
+)]
 
 #[path = "cluster/client.rs"]
 mod client;

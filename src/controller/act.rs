@@ -57,11 +57,11 @@ pub(super) async fn act(
         Effect::StopStep { job_name } => stop_step(context, &namespace, &job_name).await,
         Effect::TellPod { job_name, batch_size, batch_pause } => tell_pod(context, &namespace, &job_name, &batch_size, &batch_pause).await,
         Effect::EnableFlag { previous } => match flag_of(run) {
-            Some(flag) => Ok(flags::config_map::enable(&context.client, &namespace, flag, &previous).await?),
+            Some(flag) => Ok(flags::enable(context.client.clone(), &namespace, flag, previous.parse()?).await.map(|_| ())?),
             None => Ok(()),
         },
         Effect::RestoreFlag { previous } => match flag_of(run) {
-            Some(flag) => Ok(flags::config_map::restore(&context.client, &namespace, flag, &previous).await?),
+            Some(flag) => Ok(flags::restore(context.client.clone(), &namespace, flag, previous.parse()?).await.map(|_| ())?),
             None => Ok(()),
         },
         Effect::WriteReport => write_report(context, run).await,

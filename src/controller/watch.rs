@@ -7,17 +7,15 @@ use crate::api::{BackfillRun, RUN_UID_LABEL};
 use futures::StreamExt as _;
 use k8s_openapi::api::batch::v1::Job;
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::reflector;
-use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _, watcher};
-use kube::{Api, Resource as _};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use kube::runtime::{Controller, watcher};
+use kube::Api;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// So many runs are worked on at once.
 const CONCURRENCY: u16 = 16;
-/// A failed pass is tried again after this; the API server's own limits do the rest.
+/// A failed pass is tried again after this, and up to as much later: many runs do not come back at once.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Works on all runs of one namespace, or of all, until the stop token is cancelled.
@@ -30,14 +28,8 @@ pub async fn run(context: Context, namespace: Option<String>, stop: Cancellation
         Some(namespace) => (Api::namespaced(client.clone(), namespace), Api::namespaced(client, namespace)),
         None => (Api::all(client.clone()), Api::all(client)),
     };
-    let (reader, writer) = reflector::store();
-    let changes = watcher(runs, watcher::Config::default())
-        .default_backoff()
-        .reflect(writer)
-        .applied_objects()
-        .predicate_filter(what_counts, PredicateConfig::default());
     let graceful = stop.clone();
-    Controller::for_stream(changes, reader)
+    Controller::new(runs, watcher::Config::default())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(jobs, watcher::Config::default().labels(RUN_UID_LABEL))
         .graceful_shutdown_on(async move { graceful.cancelled().await })
@@ -51,21 +43,12 @@ pub async fn run(context: Context, namespace: Option<String>, stop: Cancellation
     if stop.is_cancelled() { Ok(()) } else { Err(ControllerError::WatchEnded) }
 }
 
-/// A change of the status alone is our own: it must not lead to a pass, or progress would chase its own tail.
-fn what_counts(run: &BackfillRun) -> Option<u64> {
-    let meta = run.meta();
-    let mut hasher = DefaultHasher::new();
-    (&meta.uid, meta.generation, &meta.finalizers, meta.annotations.as_ref()).hash(&mut hasher);
-    meta.deletion_timestamp.is_some().hash(&mut hasher);
-    Some(hasher.finish())
-}
-
 fn on_error(run: Arc<BackfillRun>, error: &ControllerError, _: Arc<Context>) -> Action {
     match error {
         ControllerError::Conflict => Action::requeue(Duration::from_millis(200)),
         error => {
             tracing::warn!(namespace = run.metadata.namespace, run = run.metadata.name, label = error.label(), %error, "a pass failed; it is tried again");
-            Action::requeue(RETRY)
+            Action::requeue(RETRY.mul_f64(1.0 + rand::random::<f64>()))
         }
     }
 }

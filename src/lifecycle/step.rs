@@ -143,7 +143,11 @@ fn watch(pass: &mut Pass<'_>, step: Step, job_uid: String, progress: Option<Prog
                 entry.lost_in_a_row = 0;
             }
         }
-        pass.status.progress = Some(show(&progress, pass));
+        let shown = show(&progress, pass);
+        let same = pass.status.progress.as_ref().is_some_and(|p| p.summary == shown.summary && p.per_second == shown.per_second);
+        if !same {
+            pass.status.progress = Some(shown);
+        }
     }
     if step == Step::Apply
         && let (Some(wanted), Some(told)) = (batch_settings(pass), told)

@@ -10,7 +10,7 @@ use crate::protocol::{Details, Progress, Verdict};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 
 /// Looks at the Job of the step in hand; `None` where no step is in hand.
 pub(super) async fn observe(

@@ -46,8 +46,8 @@ fn needs_flag(status: &BackfillRunStatus) -> bool {
 
 async fn flag(context: &Context, valid: &ValidRun) -> Option<FlagObservation> {
     let flag = valid.spec.feature_flag.as_ref()?;
-    Some(match flags::config_map::read(&context.client, &valid.meta.identity.namespace, &flag.provider.config_map).await {
-        Ok(reading) => FlagObservation::Value(reading.value),
+    Some(match flags::read(context.client.clone(), &valid.meta.identity.namespace, &flag.provider.config_map).await {
+        Ok(reading) => FlagObservation::Value(reading.value.to_string()),
         Err(error) => FlagObservation::Problem(Problem { reason: error.reason().into(), message: error.to_string() }),
     })
 }
