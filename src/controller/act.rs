@@ -35,12 +35,7 @@ pub(super) const fn name(effect: &Effect) -> &'static str {
 }
 
 /// Does it.
-pub(super) async fn act(
-    context: &Context,
-    run: &BackfillRun,
-    valid: Option<&ValidRun>,
-    effect: Effect,
-) -> Result<(), ControllerError> {
+pub(super) async fn act(context: &Context, run: &BackfillRun, valid: Option<&ValidRun>, effect: Effect) -> Result<(), ControllerError> {
     let namespace = run.namespace().unwrap_or_default();
     match effect {
         Effect::AddFinalizer => finalizers(context, run, |all| all.push(FINALIZER.into())).await,

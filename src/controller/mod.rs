@@ -10,8 +10,9 @@ mod events;
 mod gather;
 mod jobs;
 mod reconcile;
+mod serve;
 mod watch;
 
 pub use context::Context;
 pub use error::ControllerError;
-pub use watch::run;
+pub use serve::serve;

@@ -14,6 +14,8 @@ mod pass;
 mod phases;
 mod plan_digest;
 mod step;
+#[cfg(test)]
+mod tests;
 mod valid;
 
 pub use decide::{decide, refuse};

@@ -1,3 +1,5 @@
 //! r
 /// t
-pub fn render(_: &crate::api::BackfillRun, _: jiff::Timestamp) -> String { String::new() }
+pub fn render(_: &crate::api::BackfillRun, _: jiff::Timestamp) -> String {
+    String::new()
+}

@@ -71,7 +71,9 @@ pub(super) fn why_it_ended(pod: &Pod) -> Option<String> {
 
 fn disruption(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
-    if let Some(reason) = status.reason.as_ref().filter(|r| r.as_str() == "Evicted" || r.as_str() == "NodeLost" || r.as_str() == "Terminated") {
+    if let Some(reason) =
+        status.reason.as_ref().filter(|r| r.as_str() == "Evicted" || r.as_str() == "NodeLost" || r.as_str() == "Terminated")
+    {
         return Some(format!("its pod was ended from outside ({reason})"));
     }
     let disrupted = status.conditions.iter().flatten().find(|c| c.type_ == "DisruptionTarget" && c.status == "True")?;
@@ -108,11 +110,7 @@ pub(super) async fn log_tail(pods: &Api<Pod>, pod: &Pod, lines: i64) -> Result<S
 
 /// The end of the log: long enough for a block of details, which is printed last.
 pub(super) async fn log_end(pods: &Api<Pod>, pod: &Pod) -> Result<String, ControllerError> {
-    let params = LogParams {
-        container: first_container(pod),
-        tail_lines: Some(100),
-        ..LogParams::default()
-    };
+    let params = LogParams { container: first_container(pod), tail_lines: Some(100), ..LogParams::default() };
     call("reading a step's details", pods.logs(&pod.name_any(), &params)).await
 }
 

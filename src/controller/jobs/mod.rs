@@ -95,7 +95,8 @@ pub(super) fn monitor_rights(
     config: &OperatorConfig,
 ) -> Result<(ServiceAccount, RoleBinding), serde_json::Error> {
     let name = monitor_account(run);
-    let account = serde_json::from_value(json!({"metadata": metadata(resource, run, start, &name), "automountServiceAccountToken": false}))?;
+    let account =
+        serde_json::from_value(json!({"metadata": metadata(resource, run, start, &name), "automountServiceAccountToken": false}))?;
     let binding = serde_json::from_value(json!({
         "metadata": metadata(resource, run, start, &name),
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": config.monitor_cluster_role},

@@ -112,9 +112,15 @@ fn volumes(run: &ValidRun, start: &StartStep) -> (Vec<Value>, Vec<Value>) {
     };
     let database = &run.spec.database;
     if start.step != Step::Monitor {
-        mount(secret("database", &database.secret_ref), json!({"name": "database", "mountPath": "/run/backfill/database", "readOnly": true}));
+        mount(
+            secret("database", &database.secret_ref),
+            json!({"name": "database", "mountPath": "/run/backfill/database", "readOnly": true}),
+        );
         if let Some(reference) = &database.plan_secret_ref {
-            mount(secret("plan-database", reference), json!({"name": "plan-database", "mountPath": "/run/backfill/plan-database", "readOnly": true}));
+            mount(
+                secret("plan-database", reference),
+                json!({"name": "plan-database", "mountPath": "/run/backfill/plan-database", "readOnly": true}),
+            );
         }
         if let Some(ca) = database.tls.as_ref().and_then(|t| t.ca_secret_ref.as_ref()) {
             let items = json!([{"key": ca.key, "path": "ca.crt"}]);
