@@ -8,11 +8,14 @@ mod context;
 mod error;
 mod events;
 mod gather;
+pub mod health;
+pub mod http;
 mod jobs;
+pub mod lease;
+pub mod metrics;
+pub mod notifier;
 mod reconcile;
 mod serve;
 mod watch;
 
-pub use context::Context;
-pub use error::ControllerError;
 pub use serve::serve;
