@@ -6,7 +6,10 @@
 //! |---|---|---|
 //! | [`api`] | the `BackfillRun` resource | nobody |
 //! | [`protocol`] | what controller and steps say to each other | `api` |
+//! | [`postgres`] | connecting, server facts, command line tools, sums over tables | `api` |
+//! | [`steps`] | what runs inside a Job | all of these |
 
 pub mod api;
+pub mod postgres;
 pub mod protocol;
 pub mod steps;

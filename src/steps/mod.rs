@@ -5,6 +5,7 @@
 //! (only `monitor` has one). Logs go to stderr, so that stdout stays the protocol's.
 
 mod reporter;
+pub mod session;
 
 pub use reporter::Reporter;
 
