@@ -7,6 +7,7 @@
 mod backup;
 pub mod dump_file;
 mod reporter;
+mod restore;
 pub mod run_tables;
 pub mod session;
 
@@ -89,6 +90,7 @@ pub async fn run(step: Step, paths: Paths, stop: CancellationToken) -> Result<Ou
 async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
     match step {
         Step::Backup => backup::run(context).await,
+        Step::Restore => restore::run(context).await,
         other => StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is not a step of ours", other.slug())),
     }
 }
