@@ -6,7 +6,9 @@
 //! |---|---|---|
 //! | [`api`] | the `BackfillRun` resource | nobody |
 //! | [`protocol`] | what controller and steps say to each other | `api` |
+//! | [`engine`] | the data plane: plan, ledger, apply, undo, verify | `api`, `protocol` |
 
 pub mod api;
+pub mod engine;
 pub mod protocol;
 pub mod steps;

@@ -1,0 +1,6 @@
+//! The data plane: what is planned, written, proved and put back in the user's database.
+//!
+//! Called by `steps`, each function with a connection in its hand. May know `api` and `protocol`; knows neither
+//! Kubernetes nor where a connection's password came from.
+
+pub mod sql;
