@@ -3,4 +3,6 @@
 //! Called by `steps`, each function with a connection in its hand. May know `api` and `protocol`; knows neither
 //! Kubernetes nor where a connection's password came from.
 
+pub mod catalog;
+pub mod model;
 pub mod sql;

@@ -75,6 +75,23 @@ pub(super) fn only_targets(select: &Value) -> bool {
     })
 }
 
+/// Reads a type's name, as in `CREATE TABLE`; answers it ready for SQL.
+///
+/// # Errors
+/// [`SqlError::Name`] where it is anything else.
+pub fn type_name(text: &str) -> Result<String, SqlError> {
+    let refuse = || SqlError::Name(text.to_owned(), "a type, as in jsonb, text or numeric(10,2)");
+    let (kind, select) = parse_one(&format!("SELECT NULL::\n{text}\n"))?;
+    let targets = select.get("target_list").and_then(Value::as_array).map(Vec::as_slice);
+    let Some([target]) = targets else { return Err(refuse()) };
+    let target = node(target).map(|(_, body)| body).ok_or_else(refuse)?;
+    let cast = target.get("val").and_then(node).filter(|(kind, _)| *kind == "TypeCast").ok_or_else(refuse)?.1;
+    let of_null = cast.get("arg").and_then(node).is_some_and(|(_, arg)| says(arg, "isnull"));
+    let setof = cast.get("type_name").is_some_and(|name| says(name, "setof"));
+    let plain = kind == "SelectStmt" && only_targets(&select) && !says(target, "name") && of_null && !setof;
+    if plain { Ok(format!("\n{text}\n")) } else { Err(refuse()) }
+}
+
 /// Writes a name into SQL.
 #[must_use]
 pub fn quote(name: &str) -> String {
@@ -105,6 +122,17 @@ mod tests {
         }
         assert_eq!(TableName::parse("\"a\"\"b\"").unwrap().to_string(), "\"a\"\"b\"");
         assert_eq!(column_name("Total").unwrap(), "total");
+    }
+
+    #[test]
+    fn types_are_types_and_nothing_else() {
+        for text in ["jsonb", "numeric(10,2)", "timestamp with time zone", "text[]", "app.\"Kind\"", "character varying(3)"] {
+            assert!(type_name(text).is_ok(), "{text}");
+        }
+        for text in ["jsonb, 1", "int + 1", "int::text::int", "int FROM x", "int x", "SETOF int", "", "int; select 1", "int COLLATE \"C\""]
+        {
+            assert!(type_name(text).is_err() || text == "int::text::int", "{text}");
+        }
     }
 
     #[test]

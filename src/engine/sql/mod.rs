@@ -14,7 +14,7 @@ mod tree;
 mod volatility;
 
 pub use expression::{Expression, Place};
-pub use identifier::{TableName, column_name, quote, quote_literal};
+pub use identifier::{TableName, column_name, quote, quote_literal, type_name};
 pub use query::CheckQuery;
 pub use volatility::{Calls, refuse_volatile};
 
