@@ -5,4 +5,6 @@
 
 pub mod catalog;
 pub mod model;
+pub mod query;
+pub mod row;
 pub mod sql;
