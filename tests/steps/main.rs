@@ -1,0 +1,7 @@
+//! The steps around the engine, run as a pod runs them, on a real PostgreSQL.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod backup;
+#[path = "../support/mod.rs"]
+mod support;
