@@ -4,7 +4,10 @@
 //! Kubernetes nor where a connection's password came from.
 
 pub mod catalog;
+pub mod ledger;
 pub mod model;
+pub mod plan;
 pub mod query;
 pub mod row;
+pub mod secrets;
 pub mod sql;

@@ -3,9 +3,9 @@
 //! Keys travel as texts, in arrays, and are cast to their columns' types by the server. Aliases of ours hold a space,
 //! so that no expression of the user can name them by accident.
 
+use super::catalog::Column;
 use super::model::{AuditTarget, Model, Source, Target};
 use super::sql::{quote, quote_literal};
-use super::catalog::Column;
 use std::fmt::Write as _;
 
 /// The keys that a query is about, as a common table expression: `$1` is the ordinal, `$2` and on the key's columns.
