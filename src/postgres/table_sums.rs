@@ -52,14 +52,13 @@ pub async fn tables(connection: &mut PgConnection, ledger_schema: &str) -> Resul
         .collect()
 }
 
-/// The SELECT that measures one table: `rows`, `digest`.
+/// The SELECT that measures one table, given as SQL writes it: `rows`, `digest`.
 #[must_use]
-pub fn select(table: &TableName) -> String {
+pub fn select(quoted_table: &str) -> String {
     // `.*` names the whole row even where a column is called like the alias.
     format!(
         "SELECT count(*) AS rows, coalesce(sum(hashtextextended((backfill_row.*)::text, 0)::numeric), 0)::text AS digest \
-         FROM ONLY {} AS backfill_row",
-        table.quoted
+         FROM ONLY {quoted_table} AS backfill_row"
     )
 }
 
@@ -70,7 +69,7 @@ pub fn select(table: &TableName) -> String {
 pub async fn measure(connection: &mut PgConnection, tables: &[TableName]) -> Result<Vec<TableSum>, sqlx::Error> {
     let mut sums = Vec::with_capacity(tables.len());
     for table in tables {
-        let row = sqlx::query(AssertSqlSafe(select(table))).fetch_one(&mut *connection).await?;
+        let row = sqlx::query(AssertSqlSafe(select(&table.quoted))).fetch_one(&mut *connection).await?;
         sums.push(TableSum { table: table.quoted.clone(), rows: row.try_get("rows")?, digest: row.try_get("digest")? });
     }
     Ok(sums)

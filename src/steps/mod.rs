@@ -4,9 +4,12 @@
 //! details on stdout and leaves a verdict behind. It may not know the controller, and has no Kubernetes API token
 //! (only `monitor` has one). Logs go to stderr, so that stdout stays the protocol's.
 
+pub mod applied_sums;
 mod backup;
 pub mod dump_file;
+mod loss_account;
 mod reporter;
+mod restore;
 pub mod run_tables;
 pub mod session;
 
@@ -89,6 +92,8 @@ pub async fn run(step: Step, paths: Paths, stop: CancellationToken) -> Result<Ou
 async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
     match step {
         Step::Backup => backup::run(context).await,
+        Step::LossAccount => loss_account::run(context).await,
+        Step::Restore => restore::run(context).await,
         other => StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is not a step of ours", other.slug())),
     }
 }

@@ -14,6 +14,8 @@ pub struct RunTable {
     pub name: String,
     /// The role that owns it.
     pub owner: String,
+    /// Schema and name as SQL writes them, quoted where needed.
+    pub quoted: String,
 }
 
 /// The tables of the spec, source first, each once; none in script mode.
@@ -35,7 +37,8 @@ pub fn named(spec: &BackfillRunSpec) -> Vec<&str> {
 /// Those of the driver; a malformed name or a schema that may not be used is no table.
 pub async fn resolve(connection: &mut PgConnection, table: &str) -> Result<Vec<RunTable>, sqlx::Error> {
     let found = sqlx::query(
-        "SELECT n.nspname::text AS schema, c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner \
+        "SELECT n.nspname::text AS schema, c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner, \
+         quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS quoted \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind = 'r' AND (c.oid = to_regclass($1) OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1)) WHERE isleaf)) \
          ORDER BY 1, 2",
@@ -49,7 +52,14 @@ pub async fn resolve(connection: &mut PgConnection, table: &str) -> Result<Vec<R
         other => other?,
     };
     rows.iter()
-        .map(|row| Ok(RunTable { schema: row.try_get("schema")?, name: row.try_get("name")?, owner: row.try_get("owner")? }))
+        .map(|row| {
+            Ok(RunTable {
+                schema: row.try_get("schema")?,
+                name: row.try_get("name")?,
+                owner: row.try_get("owner")?,
+                quoted: row.try_get("quoted")?,
+            })
+        })
         .collect()
 }
 

@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod backup;
+mod loss_account;
+mod restore;
 #[path = "../support/mod.rs"]
 mod support;
