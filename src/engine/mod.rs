@@ -14,3 +14,4 @@ pub mod row;
 pub mod secrets;
 pub mod sql;
 pub mod undo;
+pub mod verify;

@@ -4,7 +4,6 @@ use super::drift::is_as_planned;
 use super::write::{self, RowChange};
 use super::{ApplyError, ApplyOptions};
 use crate::api::spec::DriftMode;
-use crate::engine::catalog::{Privilege, require};
 use crate::engine::ledger::{Ledger, LedgerError, RunRow, State};
 use crate::engine::model::Model;
 use crate::engine::query::{self, Moment};
@@ -65,7 +64,7 @@ impl<'a> Batch<'a> {
         epoch: i64,
     ) -> Result<Self, ApplyError> {
         // A source that is only read may belong to another role; locking a row takes the right to change it.
-        let locks_source = require(connection, &model.source.table, Privilege::Update, &[]).await.is_ok();
+        let locks_source = may_lock(connection, model).await?;
         let entry = model.audit.as_ref().map(|_| {
             let run = format!("{}/{}", options.run.namespace, options.run.name);
             serde_json::json!({"source": "backfill", "run": run, "planDigest": options.plan.digest, "result": "written"}).to_string()
@@ -157,6 +156,12 @@ impl<'a> Batch<'a> {
         update.bind(run.written).bind(run.drifted).bind(run.batches).execute(connection).await?;
         Ok(())
     }
+}
+
+/// The right to change any column is enough to lock rows.
+async fn may_lock(connection: &mut PgConnection, model: &Model) -> Result<bool, sqlx::Error> {
+    let sql = "SELECT has_any_column_privilege($1::oid, 'UPDATE')";
+    sqlx::query_scalar(sql).persistent(false).bind(model.source.table.oid).fetch_one(connection).await
 }
 
 /// Keys of the first drifted rows.

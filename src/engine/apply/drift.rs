@@ -14,12 +14,7 @@ const PAGE: usize = 5000;
 const NAMED: usize = 10;
 
 /// Compares all planned rows with the database, once, before the first batch. False where it was stopped.
-pub(super) async fn check(
-    connection: &mut PgConnection,
-    model: &Model,
-    options: ApplyOptions<'_>,
-    epoch: i64,
-) -> Result<bool, ApplyError> {
+pub(super) async fn check(connection: &mut PgConnection, model: &Model, options: ApplyOptions<'_>, epoch: i64) -> Result<bool, ApplyError> {
     let run = options.ledger.run(connection).await?;
     if run.drift_checked || run.batches > 0 {
         return Ok(true);
@@ -58,9 +53,7 @@ pub(super) async fn check(
 /// True where the row would be written as it was planned.
 pub(super) fn is_as_planned(model: &Model, planned: &Planned, ordinal: i64, key: &Key, judged: Option<&Judged>) -> bool {
     let fingerprints: &BTreeMap<i64, i64> = &planned.fingerprints;
-    judged.is_some_and(|row| {
-        row.audit_fits && !row.changes.is_empty() && fingerprints.get(&ordinal) == Some(&row.fingerprint(model, key))
-    })
+    judged.is_some_and(|row| row.audit_fits && !row.changes.is_empty() && fingerprints.get(&ordinal) == Some(&row.fingerprint(model, key)))
 }
 
 async fn checked(connection: &mut PgConnection, ledger: &Ledger, epoch: i64) -> Result<(), ApplyError> {

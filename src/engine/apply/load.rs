@@ -44,12 +44,7 @@ pub(super) async fn load(connection: &mut PgConnection, options: ApplyOptions<'_
     Ok(())
 }
 
-async fn insert(
-    connection: &mut PgConnection,
-    options: ApplyOptions<'_>,
-    after: i64,
-    rows: &[PlannedRow],
-) -> Result<i64, sqlx::Error> {
+async fn insert(connection: &mut PgConnection, options: ApplyOptions<'_>, after: i64, rows: &[PlannedRow]) -> Result<i64, sqlx::Error> {
     let sql = format!(
         "INSERT INTO {} (run_uid, ordinal, key, fingerprint) SELECT $1, o, k::jsonb, f FROM unnest($2::int8[], $3::text[], $4::int8[]) AS p(o, k, f)",
         options.ledger.table("planned")

@@ -226,6 +226,7 @@ async fn work(
         None => *epoch.insert(ledger.raise_epoch(&mut connection).await?),
     };
     let model = Model::resolve(&mut connection, options.spec, &[]).await?;
+    model.require_writable(&mut connection).await?;
     load::load(&mut connection, options, epoch).await?;
     if !drift::check(&mut connection, &model, options, epoch).await? {
         return Ok(Ending::Stopped);

@@ -183,11 +183,7 @@ impl Statement<'_> {
     /// The audit column as it was: statements of one WITH all see the rows from before.
     fn old_audit(&self, table: &Table, key: &[Column], audit: &AuditTarget) -> String {
         let column = quote(&audit.column.name);
-        format!(
-            ", b AS (SELECT v.ordinal, t.{column}::text AS bm FROM v JOIN {} AS t ON {})",
-            table.quoted(),
-            key_equals("t", key)
-        )
+        format!(", b AS (SELECT v.ordinal, t.{column}::text AS bm FROM v JOIN {} AS t ON {})", table.quoted(), key_equals("t", key))
     }
 
     fn audit_undo(&self, table: &Table, key: &[Column], audit: &AuditTarget) -> String {

@@ -5,12 +5,12 @@
 
 mod statement;
 
+use super::apply::Retries;
 use super::connector::{ConnectRefused, Connector};
 use super::ledger::{Ledger, LedgerError, State, release};
-use super::apply::Retries;
 use crate::postgres::{describe, is_connection_loss, sqlstate};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use statement::{Write, undo_write, writes_of};
+use statement::{Write, count_changed, undo_write, writes_of};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -126,7 +126,7 @@ async fn work(
         }
         let mut transaction = connection.begin().await?;
         ledger.fence(&mut transaction, epoch).await?;
-        for write in writes_of(&mut transaction, ledger, batch).await? {
+        for write in writes_of(&mut transaction, ledger, Some(batch)).await? {
             undo_write(&mut transaction, ledger, batch, &write).await?;
         }
         let sql = format!("UPDATE {} SET undone_at = now() WHERE run_uid = $1 AND batch = $2", ledger.table("batches"));
@@ -172,6 +172,18 @@ async fn counts(connection: &mut PgConnection, ledger: &Ledger) -> Result<Undone
     let keys: Vec<Vec<String>> =
         sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(NAMED).fetch_all(connection).await?;
     Ok(Undone { undone: all - skipped, skipped, skipped_keys: keys.iter().map(|key| super::row::show(key)).collect() })
+}
+
+/// Written rows that are no longer as the run left them.
+///
+/// # Errors
+/// [`UndoError`].
+pub async fn changed_since(connection: &mut PgConnection, ledger: &Ledger) -> Result<i64, UndoError> {
+    let mut changed = 0;
+    for write in writes_of(connection, ledger, None).await? {
+        changed += count_changed(connection, ledger, &write).await?;
+    }
+    Ok(changed)
 }
 
 impl Write {

@@ -22,13 +22,13 @@ pub(super) struct Write {
     path: Option<Vec<String>>,
 }
 
-/// The writes of a batch, last one first: the audit entry goes last when rows are put back, so that it can stay where
-/// its row stays. Types are those that the columns have now.
-pub(super) async fn writes_of(connection: &mut PgConnection, ledger: &Ledger, batch: i64) -> Result<Vec<Write>, UndoError> {
+/// The writes of a batch, or of the whole run: the audit entry comes last, so that it can stay where its row stays.
+/// Types are those that the columns have now.
+pub(super) async fn writes_of(connection: &mut PgConnection, ledger: &Ledger, batch: Option<i64>) -> Result<Vec<Write>, UndoError> {
     let sql = format!(
         "SELECT DISTINCT ON (seq) seq, table_name, compare, path, ARRAY(SELECT jsonb_object_keys(key)) AS key,
                 ARRAY(SELECT jsonb_object_keys(before)) AS columns
-         FROM {} WHERE run_uid = $1 AND batch = $2 ORDER BY seq",
+         FROM {} WHERE run_uid = $1 AND ($2::int8 IS NULL OR batch = $2) ORDER BY seq",
         ledger.table("undo")
     );
     let rows = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch).fetch_all(&mut *connection).await?;
@@ -61,8 +61,6 @@ async fn types(connection: &mut PgConnection, table: &str, columns: &[String]) -
 /// Puts the rows of one write back where they are as the run left them, and marks every row with what happened to it.
 pub(super) async fn undo_write(connection: &mut PgConnection, ledger: &Ledger, batch: i64, write: &Write) -> Result<(), UndoError> {
     let undo = ledger.table("undo");
-    let key: Vec<String> =
-        write.key.iter().map(|(name, kind)| format!("t.{} = (u.key->>{})::{kind}", quote(name), quote_literal(name))).collect();
     let (sets, unchanged) = match &write.path {
         Some(path) => audit(write, path),
         None => data(write),
@@ -77,19 +75,41 @@ pub(super) async fn undo_write(connection: &mut PgConnection, ledger: &Ledger, b
          UPDATE {undo} o SET undone_at = now(), result = CASE WHEN o.ordinal IN (SELECT ordinal FROM w) THEN 'Undone' ELSE 'Skipped' END
          FROM u WHERE o.run_uid = $1 AND o.batch = $2 AND o.seq = u.seq AND o.ordinal = u.ordinal",
         table = write.table,
-        key = key.join(" AND "),
+        key = write.key_equals(),
     );
     let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch).bind(write.seq);
     query.execute(connection).await.map_err(|error| write.gone(error))?;
     Ok(())
 }
 
+/// Written rows whose deciding columns are no longer as the run left them, or that are gone.
+pub(super) async fn count_changed(connection: &mut PgConnection, ledger: &Ledger, write: &Write) -> Result<i64, UndoError> {
+    let unchanged = match &write.path {
+        Some(path) => audit(write, path).1,
+        None => data(write).1,
+    };
+    let sql = format!(
+        "SELECT count(*) FROM {undo} u LEFT JOIN {table} t ON {key} WHERE u.run_uid = $1 AND u.seq = $2 AND coalesce({unchanged}, false) IS NOT TRUE",
+        undo = ledger.table("undo"),
+        table = write.table,
+        key = write.key_equals(),
+    );
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(write.seq);
+    query.fetch_one(connection).await.map_err(|error| write.gone(error))
+}
+
+impl Write {
+    fn key_equals(&self) -> String {
+        let pairs = self.key.iter().map(|(name, kind)| format!("t.{} = (u.key->>{})::{kind}", quote(name), quote_literal(name)));
+        pairs.collect::<Vec<_>>().join(" AND ")
+    }
+}
+
 /// Columns that decide must be unchanged; values of the moment (`updated_at`) go back only if they are, too: the
 /// application may have touched them with a write to another column.
 fn data(write: &Write) -> (String, String) {
-    let same = |name: &str| {
-        format!("hashtextextended(t.{}::text, 0) IS NOT DISTINCT FROM (u.after->>{})::int8", quote(name), quote_literal(name))
-    };
+    let same =
+        |name: &str| format!("hashtextextended(t.{}::text, 0) IS NOT DISTINCT FROM (u.after->>{})::int8", quote(name), quote_literal(name));
     let sets = write.columns.iter().map(|(name, kind)| {
         let (column, before) = (quote(name), format!("(u.before->>{})::{kind}", quote_literal(name)));
         if write.compare.contains(name) {
