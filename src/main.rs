@@ -19,6 +19,12 @@ struct Arguments {
 enum Command {
     /// Print the custom resource definition as YAML.
     Crds,
+    /// Watch over all runs: what the chart's Deployment does.
+    Controller {
+        /// The operator's configuration.
+        #[arg(long, default_value = "/etc/backfill-operator/config.yaml")]
+        config: PathBuf,
+    },
     /// Run one step of a run, inside its Job.
     Step {
         /// The step, as in `preflight` or `apply`.
@@ -50,6 +56,7 @@ async fn main() -> ExitCode {
     let signal = tokio::spawn(cancel_on_signal(stop.clone()));
     let end = match arguments.command {
         Command::Crds => print_crds(),
+        Command::Controller { config } => run_controller(&config, stop).await,
         Command::Step { step, root } => run_step(step, &root, stop).await,
     };
     signal.abort();
@@ -64,6 +71,16 @@ fn print_crds() -> ExitCode {
         }
         Err(error) => {
             eprintln!("the definition cannot be written: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_controller(config: &std::path::Path, stop: CancellationToken) -> ExitCode {
+    match backfill_operator::controller::serve(config, stop).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the operator ends");
             ExitCode::FAILURE
         }
     }

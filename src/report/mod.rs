@@ -10,23 +10,20 @@ mod rows;
 use crate::api::{BackfillRun, BackfillRunStatus};
 use jiff::Timestamp;
 use minijinja::{Environment, UndefinedBehavior, context};
-use thiserror::Error;
 
 const TEMPLATE: &str = include_str!("report.md.j2");
 
-/// Why a report cannot be written.
-#[derive(Debug, Error)]
-pub enum ReportError {
-    /// The template does not fit the run.
-    #[error("the report cannot be written: {0}")]
-    ReportTemplate(#[from] minijinja::Error),
+/// The report of a run, as it stands at `now`. A run ends whether or not its report can be written: what the template
+/// cannot show is said in place of the report (tests see to it that it fits).
+#[must_use]
+pub fn render(run: &BackfillRun, now: Timestamp) -> String {
+    fill_in(run, now).unwrap_or_else(|error| {
+        let run = format!("{}/{}", run.metadata.namespace.as_deref().unwrap_or_default(), run.metadata.name.as_deref().unwrap_or_default());
+        format!("# Backfill {run}\n\nThe report could not be written; the status of the run has all facts. {error}\n")
+    })
 }
 
-/// The report of a run, as it stands at `now`.
-///
-/// # Errors
-/// [`ReportError`] where the template does not fit; tests see to it that it does.
-pub fn render(run: &BackfillRun, now: Timestamp) -> Result<String, ReportError> {
+fn fill_in(run: &BackfillRun, now: Timestamp) -> Result<String, minijinja::Error> {
     let status = without_rows(run.status.clone().unwrap_or_default());
     let mut environment = Environment::new();
     // A part of the status that is not there is empty: the template says so in words.
@@ -38,7 +35,7 @@ pub fn render(run: &BackfillRun, now: Timestamp) -> Result<String, ReportError> 
     environment.add_filter("time", |text: String| format::time_text(&text));
     environment.add_filter("seconds", format::seconds);
     environment.add_template("report.md", TEMPLATE)?;
-    let text = environment.get_template("report.md")?.render(context! {
+    environment.get_template("report.md")?.render(context! {
         namespace => run.metadata.namespace,
         name => run.metadata.name,
         uid => run.metadata.uid,
@@ -50,8 +47,7 @@ pub fn render(run: &BackfillRun, now: Timestamp) -> Result<String, ReportError> 
         rows => rows::rows(&run.spec, &status),
         incidents => crate::notify::facts::incidents(&status),
         status => status,
-    })?;
-    Ok(text)
+    })
 }
 
 /// The status without anything that is, or may quote, a value or a key of a row.
