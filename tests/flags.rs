@@ -23,7 +23,7 @@ const DOCUMENT: &str = "{\n  \"import_generation\": {\n    \"enabled\": false\n 
 struct Flag {
     client: kube::Client,
     maps: Api<ConfigMap>,
-    flag: ConfigMapFlag,
+    place: ConfigMapFlag,
 }
 
 async fn flag(name: &str, path: &str) -> Flag {
@@ -34,32 +34,32 @@ async fn flag(name: &str, path: &str) -> Flag {
     let map = json!({"metadata": {"name": name}, "data": {"features.json": DOCUMENT, "other": "kept"}});
     maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await.unwrap();
     let flag = ConfigMapFlag { name, key: "features.json".into(), path: path.into() };
-    Flag { client, maps, flag }
+    Flag { client, maps, place: flag }
 }
 
 impl Flag {
     async fn enable(&self, previous: FlagValue) -> Result<FlagValue, FlagError> {
-        enable(self.client.clone(), "default", &self.flag, previous).await.map(|reading| reading.value)
+        enable(self.client.clone(), "default", &self.place, previous).await.map(|reading| reading.value)
     }
 
     async fn restore(&self, previous: FlagValue) -> Result<FlagValue, FlagError> {
-        restore(self.client.clone(), "default", &self.flag, previous).await.map(|reading| reading.value)
+        restore(self.client.clone(), "default", &self.place, previous).await.map(|reading| reading.value)
     }
 
     async fn read(&self) -> Result<FlagValue, FlagError> {
-        read(self.client.clone(), "default", &self.flag).await.map(|reading| reading.value)
+        read(self.client.clone(), "default", &self.place).await.map(|reading| reading.value)
     }
 
     async fn document(&self) -> String {
-        self.maps.get(&self.flag.name).await.unwrap().data.unwrap()["features.json"].clone()
+        self.maps.get(&self.place.name).await.unwrap().data.unwrap()["features.json"].clone()
     }
 
     async fn patch(&self, patch: Value) {
-        self.maps.patch(&self.flag.name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        self.maps.patch(&self.place.name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
     async fn end(self) {
-        self.maps.delete(&self.flag.name, &DeleteParams::default()).await.unwrap();
+        self.maps.delete(&self.place.name, &DeleteParams::default()).await.unwrap();
     }
 }
 
@@ -105,7 +105,7 @@ async fn what_was_absent_and_lost_its_object_is_back_already() {
 #[tokio::test]
 async fn what_a_person_has_to_correct_has_a_reason_of_its_own() {
     let mut flag = flag("wrong", "/import_generation/enabled").await;
-    let right = flag.flag.clone();
+    let right = flag.place.clone();
     for (wrong, reason) in [
         (ConfigMapFlag { name: "flag-test-nobody".into(), ..right.clone() }, "FlagConfigMapMissing"),
         (ConfigMapFlag { key: "nothing".into(), ..right.clone() }, "FlagKeyMissing"),
@@ -113,12 +113,12 @@ async fn what_a_person_has_to_correct_has_a_reason_of_its_own() {
         (ConfigMapFlag { path: "/nowhere/enabled".into(), ..right.clone() }, "FlagPathMissing"),
         (ConfigMapFlag { path: "/import_generation".into(), ..right.clone() }, "FlagNotBoolean"),
     ] {
-        flag.flag = wrong;
+        flag.place = wrong;
         let error = flag.enable(FlagValue::Off).await.unwrap_err();
         assert_eq!(error.reason(), reason);
         assert!(error.is_misconfiguration(), "{error}");
     }
-    flag.flag = right;
+    flag.place = right;
     flag.patch(json!({"immutable": true})).await;
     assert_eq!(flag.read().await.unwrap_err().reason(), "FlagConfigMapImmutable");
     flag.end().await;
@@ -144,7 +144,7 @@ async fn two_writers_at_the_same_time_lose_nothing() {
         }
     };
     futures::join!(other, ours);
-    let data = flag.maps.get(&flag.flag.name).await.unwrap().data.unwrap();
+    let data = flag.maps.get(&flag.place.name).await.unwrap().data.unwrap();
     assert_eq!((data["count"].as_str(), data["features.json"].as_str()), ("19", DOCUMENT));
     flag.end().await;
 }

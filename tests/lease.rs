@@ -23,8 +23,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Who led from when to when.
+type Reign = (String, Instant, Option<Instant>);
+
 #[derive(Clone, Default)]
-struct Reigns(Arc<Mutex<Vec<(String, Instant, Option<Instant>)>>>);
+struct Reigns(Arc<Mutex<Vec<Reign>>>);
 
 impl Reigns {
     fn begin(&self, who: &str) {

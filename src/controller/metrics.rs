@@ -119,7 +119,7 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// All metrics, in the text format of OpenMetrics.
+    /// All metrics, in the text format of `OpenMetrics`.
     ///
     /// # Errors
     /// Where a metric cannot be written; none of ours can not.

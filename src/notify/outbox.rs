@@ -163,15 +163,15 @@ mod tests {
     #[test]
     fn a_message_is_due_at_once_then_after_its_pause_and_never_again_once_delivered() {
         let first = message();
-        assert_eq!(due(&[first.clone()], at(0)).len(), 1);
+        assert_eq!(due(std::slice::from_ref(&first), at(0)).len(), 1);
         let second = failed(&first, "the address answers 500", at(0), 1.0);
         assert_eq!(second.retry_at, Some(at(5)));
-        assert!(due(&[second.clone()], at(4)).is_empty());
-        assert_eq!(next_due(&[second.clone()], at(4)), Some(SignedDuration::from_secs(1)));
-        assert_eq!(due(&[second.clone()], at(5)).len(), 1);
+        assert!(due(std::slice::from_ref(&second), at(4)).is_empty());
+        assert_eq!(next_due(std::slice::from_ref(&second), at(4)), Some(SignedDuration::from_secs(1)));
+        assert_eq!(due(std::slice::from_ref(&second), at(5)).len(), 1);
         let last = delivered(&second, at(6));
         assert_eq!((last.attempts, last.error.as_str()), (2, ""));
-        assert!(due(&[last.clone()], at(1_000_000)).is_empty());
+        assert!(due(std::slice::from_ref(&last), at(1_000_000)).is_empty());
         assert_eq!(next_due(&[last], at(7)), None);
     }
 

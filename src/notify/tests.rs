@@ -92,7 +92,7 @@ async fn another_answer_than_success_is_an_error_and_a_redirect_is_not_followed(
 
 #[tokio::test]
 async fn a_slow_channel_is_given_10_seconds() {
-    let receiver = receiver(StatusCode::OK, Duration::from_secs(60)).await;
+    let receiver = receiver(StatusCode::OK, Duration::from_mins(1)).await;
     let begun = std::time::Instant::now();
     assert_eq!(tell(&receiver.webhook()).await, Err(NotifyError::TimedOut));
     assert!(begun.elapsed() < TIMEOUT + Duration::from_secs(2));
