@@ -1,4 +1,4 @@
-.PHONY: setup cluster image down
+.PHONY: setup cluster image down generate
 
 # What the native cluster and the image build need from the distribution (as root).
 setup:
@@ -14,3 +14,8 @@ image:
 
 down:
 	tests/cluster/cluster down
+
+# The files that are made of others, and checked in: a test fails where one is old.
+generate:
+	cargo run --quiet -- crds >crds/backfill.dev_backfillruns.yaml
+	cp crds/backfill.dev_backfillruns.yaml charts/backfill-operator/files/crds.yaml

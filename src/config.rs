@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -18,6 +19,12 @@ pub struct OperatorConfig {
     pub step_image: String,
     /// The `ClusterRole` that the monitor step's service account is bound to: pods and their logs, read-only.
     pub monitor_cluster_role: String,
+    /// Name of the Lease, in the operator's own namespace, that the one operator holds that works. Default: `backfill-operator`.
+    #[serde(default = "lease")]
+    pub lease: String,
+    /// Where `/livez`, `/readyz` and `/metrics` are served. Default: `0.0.0.0:8080`.
+    #[serde(default = "listen")]
+    pub listen: SocketAddr,
     /// What step pods look like where a run does not say otherwise.
     #[serde(default)]
     pub steps: StepDefaults,
@@ -30,6 +37,14 @@ pub struct OperatorConfig {
     /// What no run may go below.
     #[serde(default)]
     pub approval: ApprovalFloor,
+}
+
+fn lease() -> String {
+    "backfill-operator".into()
+}
+
+fn listen() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 8080))
 }
 
 /// What step pods look like where a run does not say otherwise.
@@ -274,6 +289,7 @@ mod tests {
             ("channels: [{name: a, slack: {urlFile: u}}, {name: a, slack: {urlFile: u}}]\n", "channels[1].name"),
             ("approval: {minimum: 0}\n", "approval.minimum"),
             ("watchNamespaces: ['']\n", "watchNamespaces[0]"),
+            ("listen: everywhere\n", "listen: invalid socket address"),
         ];
         for (more, expected) in refusals {
             let refusal = refusal(more);
