@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -22,9 +21,6 @@ pub struct OperatorConfig {
     /// Name of the Lease, in the operator's own namespace, that the one operator holds that works. Default: `backfill-operator`.
     #[serde(default = "lease")]
     pub lease: String,
-    /// Where `/livez`, `/readyz` and `/metrics` are served. Default: `0.0.0.0:8080`.
-    #[serde(default = "listen")]
-    pub listen: SocketAddr,
     /// What step pods look like where a run does not say otherwise.
     #[serde(default)]
     pub steps: StepDefaults,
@@ -41,10 +37,6 @@ pub struct OperatorConfig {
 
 fn lease() -> String {
     "backfill-operator".into()
-}
-
-fn listen() -> SocketAddr {
-    SocketAddr::from(([0, 0, 0, 0], 8080))
 }
 
 /// What step pods look like where a run does not say otherwise.
@@ -289,7 +281,6 @@ mod tests {
             ("channels: [{name: a, slack: {urlFile: u}}, {name: a, slack: {urlFile: u}}]\n", "channels[1].name"),
             ("approval: {minimum: 0}\n", "approval.minimum"),
             ("watchNamespaces: ['']\n", "watchNamespaces[0]"),
-            ("listen: everywhere\n", "listen: invalid socket address"),
         ];
         for (more, expected) in refusals {
             let refusal = refusal(more);

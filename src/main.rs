@@ -24,6 +24,9 @@ enum Command {
         /// The operator's configuration.
         #[arg(long, default_value = "/etc/backfill-operator/config.yaml")]
         config: PathBuf,
+        /// Where probes and metrics are served.
+        #[arg(long, default_value = "0.0.0.0:8080")]
+        address: std::net::SocketAddr,
     },
     /// Run one step of a run, inside its Job.
     Step {
@@ -56,7 +59,7 @@ async fn main() -> ExitCode {
     let signal = tokio::spawn(cancel_on_signal(stop.clone()));
     let end = match arguments.command {
         Command::Crds => print_crds(),
-        Command::Controller { config } => run_controller(&config, stop).await,
+        Command::Controller { config, address } => run_controller(&config, address, stop).await,
         Command::Step { step, root } => run_step(step, &root, stop).await,
     };
     signal.abort();
@@ -76,8 +79,8 @@ fn print_crds() -> ExitCode {
     }
 }
 
-async fn run_controller(config: &std::path::Path, stop: CancellationToken) -> ExitCode {
-    match backfill_operator::controller::serve(config, stop).await {
+async fn run_controller(config: &std::path::Path, address: std::net::SocketAddr, stop: CancellationToken) -> ExitCode {
+    match backfill_operator::controller::serve(config, address, stop).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the operator ends");

@@ -379,6 +379,8 @@ pub struct PlanStatus {
     pub already_done: i64,
     /// Rows that find no target row, or for which `onlyIf` does not hold.
     pub no_match: i64,
+    /// Rows that lost to the winner of their group (`source.pick`).
+    pub lost: i64,
     /// Rows that fail validation.
     pub invalid: i64,
     /// Rows of the sample in which something looks like a secret.

@@ -1,5 +1,7 @@
 //! What every pass works with.
 
+use super::health::Health;
+use super::metrics::Metrics;
 use crate::config::OperatorConfig;
 use kube::Client;
 use kube::runtime::events::Recorder;
@@ -14,4 +16,8 @@ pub struct Context {
     pub config: Arc<OperatorConfig>,
     /// Where events go.
     pub recorder: Recorder,
+    /// What the probes ask.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }

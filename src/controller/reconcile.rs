@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::error::{ControllerError, call_opt};
 use super::{act, commit, events, gather};
-use crate::api::BackfillRun;
+use crate::api::{BackfillRun, BackfillRunStatus};
 use crate::lifecycle::{self, Decision, OperatorPolicy, RunMeta};
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
@@ -37,6 +37,7 @@ pub(super) async fn reconcile(cached: Arc<BackfillRun>, context: Arc<Context>) -
     let Decision { status: next, effect, events: notes, requeue } = decision;
     // 4. commit (one compare-and-set write)
     let run = commit::status(&runs, run, &status, next).await?;
+    count(&context, &status, run.status.as_ref());
     events::publish(&context, &run, &notes).await;
     // 5. act (at most one effect)
     if let Some(effect) = effect {
@@ -44,4 +45,17 @@ pub(super) async fn reconcile(cached: Arc<BackfillRun>, context: Arc<Context>) -
         act::act(&context, &run, valid.as_ref().ok(), effect).await?;
     }
     Ok(requeue.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// Counts what this commit, and no other, has written down.
+fn count(context: &Context, before: &BackfillRunStatus, after: Option<&BackfillRunStatus>) {
+    let Some(after) = after else { return };
+    for entry in &after.steps {
+        let known = before.steps.iter().any(|s| s.step == entry.step && s.attempt == entry.attempt && s.result == entry.result);
+        if let Some(result) = entry.result.filter(|_| !known) {
+            context.metrics.step_ended(entry.step, result);
+        }
+    }
+    let written = |status: &BackfillRunStatus| status.result.as_ref().map_or(0, |r| r.written);
+    context.metrics.rows_written((written(after) - written(before)).max(0));
 }

@@ -29,18 +29,31 @@ pub async fn run(context: Context, namespace: Option<String>, stop: Cancellation
         None => (Api::all(client.clone()), Api::all(client)),
     };
     let graceful = stop.clone();
-    Controller::new(runs, watcher::Config::default())
+    let controller = Controller::new(runs, watcher::Config::default());
+    let (store, metrics) = (controller.store(), context.metrics.clone());
+    controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(jobs, watcher::Config::default().labels(RUN_UID_LABEL))
         .graceful_shutdown_on(async move { graceful.cancelled().await })
-        .run(reconcile, on_error, Arc::new(context))
-        .for_each(|end| async {
+        .run(measured, on_error, Arc::new(context))
+        .for_each(|end| {
             if let Err(error) = end {
                 tracing::debug!(%error, "a pass ended early");
             }
+            metrics.set_runs(store.state().iter().map(|run| run.status.as_ref().map(|s| s.phase).unwrap_or_default()));
+            std::future::ready(())
         })
         .await;
     if stop.is_cancelled() { Ok(()) } else { Err(ControllerError::WatchEnded) }
+}
+
+/// A pass with its time and its outcome counted.
+async fn measured(run: Arc<BackfillRun>, context: Arc<Context>) -> Result<Action, ControllerError> {
+    let begun = tokio::time::Instant::now();
+    let _pass = context.health.begin(begun);
+    let end = reconcile(run, context.clone()).await;
+    context.metrics.reconciled(end.as_ref().map_or_else(ControllerError::label, |_| "ok"), begun.elapsed());
+    end
 }
 
 fn on_error(run: Arc<BackfillRun>, error: &ControllerError, _: Arc<Context>) -> Action {

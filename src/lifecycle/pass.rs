@@ -134,7 +134,8 @@ impl<'a> Pass<'a> {
 
     /// The run cannot go on until something is changed; the message says what.
     pub(super) fn stall(&mut self, reason: &str, message: &str) {
-        let new = !conditions::is_true(&self.status.conditions, ConditionType::Stalled) || self.status.message != message;
+        let stalled = self.status.conditions.iter().find(|c| c.type_ == ConditionType::Stalled.as_str() && c.status == "True");
+        let new = stalled.is_none_or(|c| c.reason != reason || c.message != message);
         self.status.message = message.into();
         self.set(ConditionType::Stalled, Truth::True, reason, message);
         self.set(ConditionType::Reconciling, Truth::False, reason, message);
@@ -148,6 +149,13 @@ impl<'a> Pass<'a> {
     pub(super) fn go_on(&mut self) {
         if conditions::is_true(&self.status.conditions, ConditionType::Stalled) {
             self.set(ConditionType::Stalled, Truth::False, "Progressing", "");
+        }
+    }
+
+    /// What stalled the run is gone, if it was this.
+    pub(super) fn go_on_from(&mut self, reason: &str) {
+        if self.status.conditions.iter().any(|c| c.type_ == ConditionType::Stalled.as_str() && c.reason == reason) {
+            self.go_on();
         }
     }
 

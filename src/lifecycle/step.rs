@@ -134,7 +134,9 @@ fn wait_for_start(pass: &mut Pass<'_>, job_uid: String, problem: Option<String>)
 
 fn watch(pass: &mut Pass<'_>, step: Step, job_uid: String, progress: Option<Progress>, told: Option<(String, String)>) {
     note_uid(pass, job_uid);
-    pass.go_on();
+    // What kept the pod from starting is gone. What an earlier attempt stalled on is not known to be gone yet.
+    pass.go_on_from("StepCannotStart");
+    pass.go_on_from("ForeignJob");
     pass.look_again(WATCH);
     if let Some(progress) = progress {
         if step == Step::Apply && progress.done > pass.status.progress.as_ref().map_or(0, |p| p.done) {

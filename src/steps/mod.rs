@@ -4,7 +4,20 @@
 //! details on stdout and leaves a verdict behind. It may not know the controller, and has no Kubernetes API token
 //! (only `monitor` has one). Logs go to stderr, so that stdout stays the protocol's.
 
+pub mod applied_sums;
+mod apply;
+mod backup;
+mod claim;
+pub mod dump_file;
+mod engine_ends;
+mod loss_account;
+mod plan;
 mod reporter;
+mod restore;
+pub mod run_tables;
+pub mod session;
+mod undo;
+mod verify;
 
 pub use reporter::Reporter;
 
@@ -83,9 +96,15 @@ pub async fn run(step: Step, paths: Paths, stop: CancellationToken) -> Result<Ou
 }
 
 async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
-    let _ = context;
     match step {
-        // A line a step: `Step::Preflight => preflight::run(context).await,`
+        Step::Backup => backup::run(context).await,
+        Step::Plan | Step::Replan => plan::run(context).await,
+        Step::Claim => claim::run(context).await,
+        Step::Apply => apply::run(context).await,
+        Step::Verify => verify::run(context).await,
+        Step::Undo => undo::run(context).await,
+        Step::LossAccount => loss_account::run(context).await,
+        Step::Restore => restore::run(context).await,
         other => StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is not a step of ours", other.slug())),
     }
 }

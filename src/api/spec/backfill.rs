@@ -75,6 +75,21 @@ pub struct Source {
     #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub filter: Option<String>,
+    /// One winner of each group of rows; the others are not written, and counted as lost. Default: every row counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pick: Option<Pick>,
+}
+
+/// One winner of each group of the rows that `where` finds, chosen once, when the run is planned.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pick {
+    /// What makes a group, each one expression over `s`. One to four.
+    #[schemars(length(min = 1, max = 4), inner(length(min = 1, max = 1024)))]
+    pub per: Vec<String>,
+    /// Who wins: the first row in this order, as in `s.updated_at DESC`. The key is always the last tie-break.
+    #[schemars(length(min = 1, max = 1024))]
+    pub order: String,
 }
 
 /// A JSON Schema that a value of each row must satisfy.

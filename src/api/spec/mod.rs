@@ -14,8 +14,8 @@ mod verify;
 
 pub use approval::{Approval, ApprovalEntry, ApprovalPolicy};
 pub use backfill::{
-    Action, Audit, Backfill, Batch, Drift, DriftMode, OnInvalid, SampleShow, Samples, SchemaSource, ScriptBackfill, Source, SqlBackfill,
-    Validation, Write,
+    Action, Audit, Backfill, Batch, Drift, DriftMode, OnInvalid, Pick, SampleShow, Samples, SchemaSource, ScriptBackfill, Source,
+    SqlBackfill, Validation, Write,
 };
 pub use backup::{Backup, Destination, PvcDestination};
 pub use database::{Database, SecretKeyRef, SecretKeys, SecretRef, Tls, TlsMode};

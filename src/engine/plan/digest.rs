@@ -1,0 +1,100 @@
+//! A digest over a multiset: the same whatever the order, the page size or the number of workers.
+//!
+//! `LtHash` (Bellare and Micciancio 1997; Lewi, Kim, Maykov and Weis, "Securing Update Propagation with Homomorphic
+//! Hashing", 2019): each element is hashed to 1,024 numbers of 16 bits, and those are added up, lane by lane.
+
+use crate::engine::model::Model;
+use crate::engine::row::Change;
+use sha2::{Digest as _, Sha256};
+
+const LANES: usize = 1024;
+
+/// The sum so far.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RowsDigest {
+    lanes: Box<[u16; LANES]>,
+}
+
+impl Default for RowsDigest {
+    fn default() -> Self {
+        Self { lanes: Box::new([0; LANES]) }
+    }
+}
+
+impl std::fmt::Debug for RowsDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.finish())
+    }
+}
+
+impl RowsDigest {
+    /// Adds one planned write of one target row.
+    pub fn add(&mut self, model: &Model, change: &Change) {
+        let mut hasher = blake3::Hasher::new();
+        change.hash_into(model, &mut hasher);
+        self.add_hashed(&hasher);
+    }
+
+    fn add_hashed(&mut self, hasher: &blake3::Hasher) {
+        let mut bytes = [0; LANES * 2];
+        hasher.finalize_xof().fill(&mut bytes);
+        for (lane, pair) in self.lanes.iter_mut().zip(bytes.chunks_exact(2)) {
+            if let [low, high] = pair {
+                *lane = lane.wrapping_add(u16::from_le_bytes([*low, *high]));
+            }
+        }
+    }
+
+    /// The digest, `sha256:…`.
+    #[must_use]
+    pub fn finish(&self) -> String {
+        let mut sha = Sha256::new();
+        for lane in self.lanes.iter() {
+            sha.update(lane.to_le_bytes());
+        }
+        format!("sha256:{}", hex::encode(sha.finalize()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RowsDigest;
+    use proptest::prelude::*;
+
+    fn digest(elements: &[Vec<u8>]) -> String {
+        let mut digest = RowsDigest::default();
+        for element in elements {
+            digest.add_hashed(blake3::Hasher::new().update(element));
+        }
+        digest.finish()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn the_digest_is_the_same_in_any_order(
+            elements in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..30).prop_shuffle(),
+        ) {
+            let mut sorted = elements.clone();
+            sorted.sort();
+            prop_assert_eq!(digest(&elements), digest(&sorted));
+        }
+
+        #[test]
+        fn the_digest_changes_with_any_single_changed_value(
+            elements in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 1..30), which in any::<prop::sample::Index>(), bit in 0u8..8,
+        ) {
+            let mut changed = elements.clone();
+            let index = which.index(changed.len());
+            changed[index][0] ^= 1 << bit;
+            prop_assert_ne!(digest(&elements), digest(&changed));
+        }
+    }
+
+    #[test]
+    fn an_element_counts_as_often_as_it_is_there() {
+        assert_ne!(digest(&[vec![1], vec![1]]), digest(&[vec![1]]));
+        assert_ne!(digest(&[]), digest(&[vec![]]));
+    }
+}

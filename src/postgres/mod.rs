@@ -1,0 +1,20 @@
+//! PostgreSQL from outside the engine: reading connection Secrets, connecting, facts about the server, its command
+//! line tools, and sums over whole tables.
+//!
+//! `steps` and `engine` call it. It may know `api`; it knows no step, no run and no ledger but the one table of sums.
+//! Nothing in here puts a password into an argument, an environment variable, an error or a log line.
+
+pub mod archive;
+mod connect;
+mod credentials;
+mod failure;
+mod server;
+pub mod table_sums;
+pub mod tools;
+mod uri;
+
+pub use connect::{ConnectError, ConnectOptions, connect};
+pub use credentials::{Credentials, CredentialsError};
+pub use failure::{describe, is_connection_loss, sqlstate};
+pub use server::{ServerFacts, facts, system_identifier};
+pub use tools::{ToolError, ToolLogin};

@@ -1,0 +1,132 @@
+//! Why there is no backup, and what kind of end that is.
+
+use crate::postgres::archive::ArchiveError;
+use crate::postgres::{ToolError, describe, is_connection_loss};
+use crate::protocol::Outcome;
+use crate::steps::session::SessionError;
+use thiserror::Error;
+
+/// Why there is no proved backup.
+#[derive(Debug, Error)]
+pub enum BackupError {
+    /// No connection.
+    #[error("{0}")]
+    Session(#[from] SessionError),
+    /// A tool cannot be used.
+    #[error("{0}")]
+    Tool(#[from] ToolError),
+    /// The dump does not read back.
+    #[error("{0}")]
+    Archive(#[from] ArchiveError),
+    /// A statement failed.
+    #[error("while reading the snapshot: {}", describe(.0))]
+    SnapshotFailed(#[from] sqlx::Error),
+    /// `pg_dump` must be at least as new as the server.
+    #[error(
+        "pg_dump {client} cannot dump a server of version {server}: use an operator image whose PostgreSQL client is {server} or newer (spec.podTemplate, or the chart's image)"
+    )]
+    ClientTooOld {
+        /// Major version of `pg_dump`.
+        client: i32,
+        /// Major version of the server.
+        server: i32,
+    },
+    /// The folder takes no files.
+    #[error(
+        "the backup volume cannot be written: {0}. Check the claim in spec.backup.destination, and that the pod's user may write to it"
+    )]
+    BackupFolderUnwritable(#[source] std::io::Error),
+    /// The dump is written but the volume does not give it back.
+    #[error("the dump cannot be read back from the backup volume: {0}")]
+    BackupUnreadable(#[source] std::io::Error),
+    /// No space left.
+    #[error(
+        "the backup volume is full: enlarge the claim in spec.backup.destination or remove old dumps from it; the unfinished dump was removed"
+    )]
+    BackupVolumeFull,
+    /// `pg_dump` gave up.
+    #[error("pg_dump failed: {detail}")]
+    DumpFailed {
+        /// What it said.
+        detail: String,
+    },
+    /// `pg_dump` lost the server.
+    #[error("pg_dump lost the server: {detail}")]
+    DumpLost {
+        /// What it said.
+        detail: String,
+    },
+    /// A table of the run is not there.
+    #[error("there is no table {table}, or the role may not see it: check the spec's table names (schema.table outside of public)")]
+    TableMissing {
+        /// Which.
+        table: String,
+    },
+    /// A table of the run is not in the dump.
+    #[error(
+        "the rows of {table} are not in the dump: pg_dump leaves out tables of extensions and of the ledger's schema; such a table cannot be written by a run"
+    )]
+    TableNotInDump {
+        /// Which.
+        table: String,
+    },
+    /// Stopped from outside.
+    #[error("stopped; the unfinished dump was removed")]
+    Stopped,
+}
+
+impl BackupError {
+    /// An error of the backup volume while writing.
+    pub fn unwritable(error: std::io::Error) -> Self {
+        if matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
+            Self::BackupVolumeFull
+        } else {
+            Self::BackupFolderUnwritable(error)
+        }
+    }
+
+    /// An error of the backup volume while reading.
+    pub const fn unreadable(error: std::io::Error) -> Self {
+        Self::BackupUnreadable(error)
+    }
+
+    /// The reason, as conditions and events write it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Session(error) => error.reason(),
+            Self::Tool(error) => error.reason(),
+            Self::Archive(error) => error.reason(),
+            Self::SnapshotFailed(_) => "SnapshotFailed",
+            Self::ClientTooOld { .. } => "ClientTooOld",
+            Self::BackupFolderUnwritable(_) => "BackupFolderUnwritable",
+            Self::BackupUnreadable(_) => "BackupUnreadable",
+            Self::BackupVolumeFull => "BackupVolumeFull",
+            Self::DumpFailed { .. } => "DumpFailed",
+            Self::DumpLost { .. } => "DumpLost",
+            Self::TableMissing { .. } => "TableMissing",
+            Self::TableNotInDump { .. } => "TableNotInDump",
+            Self::Stopped => "Stopped",
+        }
+    }
+
+    /// How the step ends.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Session(error) => error.outcome(),
+            Self::SnapshotFailed(error) if is_connection_loss(error) => Outcome::Lost,
+            Self::DumpLost { .. } => Outcome::Lost,
+            // A volume that does not give back what was written to it is a verdict about the backup.
+            Self::Archive(ArchiveError::DumpUnreadable { .. }) | Self::BackupUnreadable(_) => Outcome::Failed,
+            Self::Stopped => Outcome::Stopped,
+            Self::Archive(ArchiveError::Tool(_))
+            | Self::Tool(_)
+            | Self::SnapshotFailed(_)
+            | Self::ClientTooOld { .. }
+            | Self::BackupFolderUnwritable(_)
+            | Self::BackupVolumeFull
+            | Self::DumpFailed { .. }
+            | Self::TableMissing { .. }
+            | Self::TableNotInDump { .. } => Outcome::Stalled,
+        }
+    }
+}

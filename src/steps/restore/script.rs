@@ -1,0 +1,140 @@
+//! The SQL around the dump's own: what goes before it, and what goes between it and the COMMIT.
+
+use super::fence::Fence;
+use crate::postgres::table_sums::{self, TableSum};
+
+/// All that the SQL depends on.
+pub(super) struct Script<'a> {
+    /// The ledger's schema, which stays.
+    pub ledger: &'a str,
+    /// The run.
+    pub run_uid: &'a str,
+    /// Schemas that the dump has.
+    pub schemas: &'a [String],
+    /// Which tables the ledger has.
+    pub fence: &'a Fence,
+    /// Tables to measure before the COMMIT.
+    pub sums_of: &'a [TableSum],
+}
+
+/// Locks, then drops what is there. `@LEDGER@` and `@SCHEMAS@` are literals.
+///
+/// All objects are dropped, not only what the dump has: what was made since (tables, columns, types of the migrations)
+/// would else stay behind, and `pg_restore --clean` fails where a migration dropped a column that has a default.
+/// CASCADE could reach into the ledger, if anything there depended on a table of the application; so the ledger's
+/// columns, functions and types are counted before and after. What depends internally on another object (the sequence
+/// of an identity column) goes with that one; a partitioned table depends so on itself.
+const DROP: &str = r"
+BEGIN;
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = 0;
+SET LOCAL idle_in_transaction_session_timeout = 0;
+SET LOCAL client_min_messages = error;
+DO $backfill$
+DECLARE
+  ledger constant text := @LEDGER@;
+  dumped constant text[] := @SCHEMAS@;
+  statements text[];
+  statement text;
+  tables text;
+  held bigint;
+  holds constant text := $count$
+    SELECT (SELECT count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = $1 AND NOT a.attisdropped)
+         + (SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = $1)
+         + (SELECT count(*) FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace WHERE n.nspname = $1)
+         + (SELECT count(*) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1)
+         + (SELECT count(*) FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = $1)
+  $count$;
+  holding bigint;
+BEGIN
+  EXECUTE holds INTO held USING ledger;
+  SELECT string_agg(format('ONLY %I.%I', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname) INTO tables
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> ledger AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e');
+  IF tables IS NOT NULL THEN
+    EXECUTE 'LOCK TABLE ' || tables || ' IN ACCESS EXCLUSIVE MODE';
+  END IF;
+  SELECT coalesce(array_agg(s ORDER BY rank), '{}') INTO statements FROM (
+    SELECT 1 AS rank, format('DROP EVENT TRIGGER IF EXISTS %I CASCADE', evtname) AS s FROM pg_event_trigger t
+      WHERE NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_event_trigger'::regclass AND e.objid = t.oid AND e.deptype = 'e')
+    UNION ALL
+    SELECT 2, format('DROP CAST IF EXISTS (%s AS %s) CASCADE', format_type(castsource, NULL), format_type(casttarget, NULL)) FROM pg_cast c
+      WHERE c.oid >= 16384
+        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_cast'::regclass AND e.objid = c.oid AND e.deptype = 'e')
+    UNION ALL
+    SELECT 3, format('DROP %s IF EXISTS %s CASCADE', CASE i.type WHEN 'statistics object' THEN 'statistics' ELSE i.type END, i.identity)
+      FROM pg_depend d
+      JOIN pg_namespace n ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
+      CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) i
+      WHERE d.deptype = 'n' AND n.nspname <> ledger AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+        AND i.type IN ('table', 'foreign table', 'view', 'materialized view', 'sequence', 'function', 'procedure', 'aggregate', 'type',
+          'operator', 'operator class', 'operator family', 'collation', 'conversion', 'statistics object', 'text search configuration',
+          'text search dictionary', 'text search parser', 'text search template')
+        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.classid AND e.objid = d.objid
+          AND (e.deptype = 'e' OR e.deptype = 'i' AND e.refobjid <> d.objid))
+    UNION ALL
+    SELECT 4, format('DROP SCHEMA IF EXISTS %I CASCADE', n.nspname) FROM pg_namespace n
+      WHERE n.nspname NOT IN (ledger, 'public', 'information_schema') AND n.nspname !~ '^pg_' AND NOT n.nspname = ANY (dumped)
+        AND NOT EXISTS (SELECT FROM pg_extension x WHERE x.extnamespace = n.oid)
+        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_namespace'::regclass AND e.objid = n.oid AND e.deptype = 'e')
+  ) all_of_them;
+  FOREACH statement IN ARRAY statements LOOP
+    EXECUTE statement;
+  END LOOP;
+  PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
+  EXECUTE holds INTO holding USING ledger;
+  IF holding <> held THEN
+    RAISE EXCEPTION 'objects in the schema % depend on what would be restored: drop them, or make them independent of the application''s tables and types', ledger
+      USING ERRCODE = 'object_not_in_prerequisite_state';
+  END IF;
+END
+$backfill$;
+";
+
+impl Script<'_> {
+    /// What goes before the dump.
+    pub(super) fn before(&self) -> String {
+        let schemas: Vec<String> = self.schemas.iter().map(|s| literal(s)).collect();
+        DROP.replace("@LEDGER@", &literal(self.ledger)).replace("@SCHEMAS@", &format!("ARRAY[{}]::text[]", schemas.join(", ")))
+    }
+
+    /// What goes between the dump and its COMMIT: what is there now, and that it happened.
+    pub(super) fn after(&self) -> String {
+        let (ledger, uid) = (self.ledger, literal(self.run_uid));
+        let mut sql = format!("\n{};\n", table_sums::SETTINGS);
+        if !self.sums_of.is_empty() {
+            sql.push_str(&format!("DELETE FROM {ledger}.table_sums WHERE run_uid = {uid} AND moment = 'Restored';\n"));
+        }
+        for TableSum { table, .. } in self.sums_of {
+            sql.push_str(&format!(
+                "INSERT INTO {ledger}.table_sums (run_uid, moment, table_name, rows, digest) SELECT {uid}, 'Restored', {}, m.rows, m.digest FROM ({}) m;\n",
+                literal(table),
+                table_sums::select(table)
+            ));
+        }
+        if self.fence.runs {
+            sql.push_str(&format!("UPDATE {ledger}.runs SET state = 'Restored' WHERE uid::text = {uid};\n"));
+        }
+        if self.fence.claim {
+            sql.push_str(&format!("DELETE FROM {ledger}.claim WHERE run_uid::text = {uid};\n"));
+        }
+        sql
+    }
+}
+
+/// A string literal that means the same whatever `standard_conforming_strings` says.
+fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::literal;
+
+    #[test]
+    fn a_literal_cannot_be_left() {
+        assert_eq!(literal("a'; DROP TABLE t; --\\"), "E'a''; DROP TABLE t; --\\\\'");
+    }
+}

@@ -1,0 +1,9 @@
+//! The steps around the engine, run as a pod runs them, on a real PostgreSQL.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod backup;
+mod loss_account;
+mod restore;
+#[path = "../support/mod.rs"]
+mod support;

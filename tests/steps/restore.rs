@@ -1,0 +1,179 @@
+use crate::support::pod::{Pod, RUN_UID, TABLES, spec};
+use crate::support::postgres::Database;
+use backfill_operator::api::status::{CheckResult, Step};
+use backfill_operator::protocol::{Outcome, RestoreReport, StepReport};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The part of the ledger that restore touches.
+pub const LEDGER: &str = "
+    CREATE SCHEMA backfill;
+    CREATE TABLE backfill.runs (uid uuid PRIMARY KEY, epoch bigint NOT NULL DEFAULT 1, state text NOT NULL DEFAULT 'Applied');
+    CREATE TABLE backfill.claim (run_uid uuid);
+    CREATE TABLE backfill.table_sums (run_uid uuid, moment text, table_name text, rows bigint, digest text, PRIMARY KEY (run_uid, moment, table_name));
+    CREATE TABLE backfill.undo (id int, old text);
+    INSERT INTO backfill.undo VALUES (1, 'kept');";
+
+/// All rows and all names outside of the ledger, as one hash.
+const CONTENT: &str = "md5((SELECT string_agg(t::text, '|' ORDER BY id) FROM scenarios t) || (SELECT string_agg(t::text, '|' ORDER BY id) FROM scenario_generations t) || \
+     (SELECT string_agg(relname || relkind::text, ',' ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace) || \
+     (SELECT coalesce(string_agg(typname, ',' ORDER BY typname), '') FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')))";
+
+/// What a migration and an application may have done since the dump.
+const SINCE: &str = "
+    UPDATE scenarios SET accepted_prompt = 'x' WHERE id % 2 = 0; DELETE FROM scenario_generations WHERE id > 400;
+    ALTER TABLE scenarios ADD COLUMN extra int DEFAULT 7; ALTER TABLE scenarios DROP COLUMN accepted_prompt_metadata CASCADE;
+    ALTER TABLE numbered DROP COLUMN n;
+    CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TABLE since (id serial PRIMARY KEY, scenario_id bigint REFERENCES scenarios, m mood);
+    CREATE VIEW since_view AS SELECT s.id, x.m FROM scenarios s JOIN since x ON x.scenario_id = s.id;
+    CREATE FUNCTION since_function(since) RETURNS int LANGUAGE sql AS 'SELECT 1';
+    CREATE SCHEMA later; CREATE TABLE later.t (id int);";
+
+const MORE: &str = "
+    CREATE TABLE numbered (id bigint PRIMARY KEY, n serial); INSERT INTO numbered (id) SELECT generate_series(1, 10);
+    CREATE VIEW filled AS SELECT id FROM scenarios WHERE accepted_prompt IS NOT NULL;
+    CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.updated_at := now(); RETURN NEW; END';
+    CREATE TRIGGER touch BEFORE UPDATE ON scenario_generations FOR EACH ROW EXECUTE FUNCTION touch();
+    CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS n FROM scenarios;
+    CREATE DOMAIN positive AS int CHECK (value > 0);
+    CREATE TABLE parted (id int, v positive) PARTITION BY RANGE (id); CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (100);
+    INSERT INTO parted SELECT g, g FROM generate_series(1, 50) g; SELECT lo_create(777);";
+
+fn report_of(report: Option<StepReport>) -> RestoreReport {
+    match report {
+        Some(StepReport::Restore(report)) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn backed_up(sql: &str) -> (Database, Pod) {
+    let database = Database::new(&format!("{TABLES}{MORE}{LEDGER}{sql}")).await;
+    database
+        .execute(&format!("INSERT INTO backfill.runs (uid) VALUES ('{RUN_UID}'); INSERT INTO backfill.claim VALUES ('{RUN_UID}')"))
+        .await;
+    let mut pod = Pod::new(&database, spec(""));
+    let end = pod.run(Step::Backup);
+    let Some(StepReport::Backup(report)) = end.report else { panic!("{} {}", end.verdict.message, end.stderr) };
+    pod.input.backup = Some(report.backup);
+    (database, pod)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_puts_everything_back_and_leaves_the_ledger() {
+    let (database, mut pod) = backed_up("").await;
+    let before = database.text(CONTENT).await;
+    database.execute(SINCE).await;
+    assert_ne!(database.text("SELECT count(*) FROM scenario_generations").await, "500");
+    let end = pod.run(Step::Restore);
+    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Passed, "Restored"), "{} {}", end.verdict.message, end.stderr);
+    let report = report_of(end.report);
+    assert!(report.checks.iter().all(|c| c.result == CheckResult::Passed), "{:?}", report.checks);
+    assert_eq!(database.text(CONTENT).await, before);
+    assert_eq!(database.text("SELECT to_regnamespace('later') IS NULL").await, "true", "a schema made since is gone");
+    assert_eq!(database.text("SELECT old FROM backfill.undo").await, "kept");
+    assert_eq!(database.text("SELECT state || epoch FROM backfill.runs").await, "Restored2", "the epoch was raised");
+    assert_eq!(database.text("SELECT count(*) FROM backfill.claim").await, "0", "the claim is released");
+    database.execute("INSERT INTO scenarios DEFAULT VALUES; INSERT INTO numbered (id) VALUES (11)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_attempt_does_not_take_later_writes_away() {
+    let (database, mut pod) = backed_up("").await;
+    assert_eq!(pod.run(Step::Restore).verdict.outcome, Outcome::Passed);
+    database.execute("INSERT INTO scenarios DEFAULT VALUES").await;
+    let end = pod.run(Step::Restore);
+    assert_eq!(end.verdict.outcome, Outcome::Passed, "{}", end.verdict.message);
+    assert_eq!(database.text("SELECT count(*) FROM scenarios").await, "501");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_ledger_a_restore_works_twice() {
+    let (database, mut pod) = backed_up("").await;
+    database.execute("DROP SCHEMA backfill CASCADE").await;
+    let before = database.text(CONTENT).await;
+    for _ in 0..2 {
+        database.execute(SINCE).await;
+        let end = pod.run(Step::Restore);
+        assert_eq!(end.verdict.outcome, Outcome::Passed, "{} {}", end.verdict.message, end.stderr);
+        assert_eq!(database.text(CONTENT).await, before);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_killed_on_the_way_leaves_the_database_as_it_was() {
+    let many: String = (0..300).map(|n| format!("CREATE TABLE extra_{n} (id int PRIMARY KEY, v text DEFAULT 'x');")).collect();
+    let (database, mut pod) = backed_up(&many).await;
+    database.execute("UPDATE scenarios SET accepted_prompt = 'since'").await;
+    let before = database.text(CONTENT).await;
+    let mut child = pod.spawn(Step::Restore);
+    // Its transaction holds locks once it has begun to drop.
+    let dropping = "SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l USING (pid) WHERE a.application_name LIKE 'backfill/%restore' AND l.mode = 'AccessExclusiveLock'";
+    let started = Instant::now();
+    while database.text(dropping).await.parse::<i64>().unwrap() < 20 {
+        assert!(started.elapsed() < Duration::from_secs(20) && child.try_wait().unwrap().is_none(), "the restore was seen at work");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let started = Instant::now();
+    while database.text(dropping).await != "0" {
+        assert!(started.elapsed() < Duration::from_secs(20), "its session ends");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(database.text(CONTENT).await, before);
+    let end = pod.run(Step::Restore);
+    assert_eq!(end.verdict.outcome, Outcome::Passed, "the next attempt works: {}", end.verdict.message);
+    assert_eq!(database.text("SELECT count(*) FROM scenarios WHERE accepted_prompt = 'since'").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_that_is_not_the_proved_one_is_not_restored() {
+    let (database, mut pod) = backed_up("").await;
+    let before = database.text(CONTENT).await;
+    let file = pod.paths.backup.join(&pod.input.backup.as_ref().unwrap().file);
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let end = pod.run(Step::Restore);
+    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Stalled, "BackupChanged"));
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(pod.run(Step::Restore).verdict.reason, "BackupMissing");
+    assert_eq!(database.text(CONTENT).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_fails_at_its_end_changes_nothing() {
+    let (database, mut pod) = backed_up("").await;
+    // The ledger depends on a table of the application, which CASCADE would reach.
+    database.execute("UPDATE scenarios SET accepted_prompt = 'since'; CREATE VIEW backfill.entangled AS SELECT id FROM scenarios").await;
+    let before = database.text(CONTENT).await;
+    let end = pod.run(Step::Restore);
+    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Stalled, "RestoreRefused"));
+    assert!(end.verdict.message.contains("objects in the schema backfill depend"), "{}", end.verdict.message);
+    assert_eq!(database.text(CONTENT).await, before);
+    assert_eq!(database.text("SELECT count(*) > 0 FROM backfill.entangled").await, "true");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_waits_for_the_application_s_locks_and_tries_again() {
+    let (database, mut pod) = backed_up("").await;
+    database.execute("UPDATE scenarios SET accepted_prompt = 'since'").await;
+    let mut holder = database.as_owner().await;
+    sqlx::raw_sql("BEGIN; UPDATE scenarios SET accepted_prompt = 'held' WHERE id = 1").execute(&mut holder).await.unwrap();
+    let child = pod.spawn(Step::Restore);
+    std::thread::sleep(Duration::from_secs(7));
+    sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
+    let end = pod.end(child);
+    assert_eq!(end.verdict.outcome, Outcome::Passed, "{}", end.verdict.message);
+    assert!(end.stderr.contains("tried again"), "{}", end.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_restore_is_rolled_back() {
+    let (database, mut pod) = backed_up("").await;
+    let mut holder = database.as_owner().await;
+    sqlx::raw_sql("BEGIN; SELECT 1 FROM scenarios LIMIT 1").execute(&mut holder).await.unwrap();
+    let child = pod.spawn(Step::Restore);
+    std::thread::sleep(Duration::from_secs(1));
+    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert_eq!(pod.end(child).verdict.outcome, Outcome::Stopped);
+}

@@ -1,0 +1,141 @@
+//! A folder that looks like the pod of a step, and the real binary run in it.
+
+use super::postgres::{Database, path_with_programs, server};
+use backfill_operator::api::BackfillRunSpec;
+use backfill_operator::api::status::Step;
+use backfill_operator::protocol::{Details, Paths, RunIdentity, StepInput, StepReport, Verdict};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+pub const RUN_UID: &str = "7f3c9a52-0d7e-4b52-9d8e-0123456789ab";
+
+pub struct Pod {
+    folder: tempfile::TempDir,
+    pub paths: Paths,
+    pub input: StepInput,
+}
+
+/// How a step ended.
+pub struct End {
+    pub verdict: Verdict,
+    pub report: Option<StepReport>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The smallest spec that a step here takes, with what else it says.
+pub fn spec(more: &str) -> BackfillRunSpec {
+    let text = format!(
+        "
+database: {{secretRef: {{name: db}}, tls: {{mode: Disable}}}}
+backup: {{destination: {{persistentVolumeClaim: {{claimName: backups, path: staging}}}}}}
+backfill:
+  sql:
+    source: {{table: scenario_generations, key: [id]}}
+    writes:
+      - {{table: scenarios, match: t.id = s.scenario_id, set: {{accepted_prompt: \"s.metadata #>> '{{llm_response,prompt}}'\"}}}}
+{more}"
+    );
+    serde_yaml_ng::from_str(&text).unwrap()
+}
+
+/// The tables of the example.
+pub const TABLES: &str = "
+    CREATE TABLE scenarios (id bigserial PRIMARY KEY, accepted_prompt text, accepted_prompt_metadata jsonb, updated_at timestamptz);
+    CREATE TABLE scenario_generations (id bigserial PRIMARY KEY, scenario_id bigint REFERENCES scenarios, metadata jsonb, created_at timestamptz, updated_at timestamptz);
+    INSERT INTO scenarios (updated_at) SELECT timestamptz '2026-01-01' + n * interval '1 min' FROM generate_series(1, 500) n;
+    INSERT INTO scenario_generations (scenario_id, metadata, created_at)
+    SELECT n, jsonb_build_object('llm_response', jsonb_build_object('prompt', md5(n::text) || repeat('x', 200))), now() FROM generate_series(1, 500) n;";
+
+impl Pod {
+    pub fn new(database: &Database, spec: BackfillRunSpec) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::below(folder.path());
+        for dir in [&paths.database, &paths.environment, &paths.backup] {
+            std::fs::create_dir_all(dir).unwrap();
+        }
+        for file in [&paths.input, &paths.control, &paths.termination] {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        }
+        let run = RunIdentity { namespace: "staging".into(), name: "import".into(), uid: RUN_UID.into() };
+        let input = StepInput {
+            run,
+            step: Step::Preflight,
+            attempt: 1,
+            spec,
+            spec_hash: "sha256:1".into(),
+            backup: None,
+            plan: None,
+            environment: std::collections::BTreeMap::new(),
+            take_over_from: None,
+            monitor_since: None,
+            monitor_from: None,
+            monitor_until: None,
+        };
+        let pod = Self { folder, paths, input };
+        pod.secret("host", "127.0.0.1");
+        pod.secret("port", &server().port.to_string());
+        pod.secret("dbname", &database.name);
+        pod.secret("username", &database.owner);
+        pod.secret("password", &database.password);
+        pod
+    }
+
+    pub fn secret(&self, key: &str, value: &str) {
+        std::fs::write(self.paths.database.join(key), value).unwrap();
+    }
+
+    /// Mounts the reader as the role of `planSecretRef`.
+    pub fn plan_secret(&self, database: &Database) {
+        std::fs::create_dir_all(&self.paths.plan_database).unwrap();
+        for (key, value) in [
+            ("host", "127.0.0.1"),
+            ("port", server().port.to_string().as_str()),
+            ("dbname", &database.name),
+            ("username", &database.reader),
+            ("password", &database.password),
+        ] {
+            std::fs::write(self.paths.plan_database.join(key), value).unwrap();
+        }
+    }
+
+    pub fn command(&mut self, step: Step) -> Command {
+        self.input.step = step;
+        std::fs::write(&self.paths.input, serde_json::to_string(&self.input).unwrap()).unwrap();
+        let _ = std::fs::remove_file(&self.paths.termination);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backfill-operator"));
+        command.args(["step", step.slug(), "--root"]).arg(self.folder.path());
+        command.env("PATH", path_with_programs()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub fn spawn(&mut self, step: Step) -> Child {
+        self.command(step).spawn().unwrap()
+    }
+
+    pub fn run(&mut self, step: Step) -> End {
+        let child = self.spawn(step);
+        self.end(child)
+    }
+
+    pub fn end(&self, child: Child) -> End {
+        let output = child.wait_with_output().unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let message = std::fs::read_to_string(&self.paths.termination).unwrap_or_else(|_| panic!("no verdict; stderr: {stderr}"));
+        let verdict = Verdict::from_message(&message).unwrap();
+        let report = verdict.details_sha256.as_ref().map(|sha256| {
+            let details = Details::find(&stdout, sha256).expect("the details that the verdict names");
+            serde_json::from_str(&details.json).unwrap()
+        });
+        End { verdict, report, stdout, stderr }
+    }
+
+    /// Files of the backup folder, by name.
+    pub fn backup_files(&self) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = std::fs::read_dir(self.paths.backup.join("staging"))
+            .map(|entries| entries.flatten().map(|e| e.path()).collect())
+            .unwrap_or_default();
+        files.sort();
+        files
+    }
+}

@@ -1,0 +1,164 @@
+//! A PostgreSQL server for a test binary, a fresh database for a test.
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{AssertSqlSafe, Connection as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const SUPERUSER: &str = "postgres";
+pub const SUPER_PASSWORD: &str = "super-s3cret";
+
+pub struct Server {
+    pub port: u16,
+    pub folder: PathBuf,
+    /// Ends with our process, however that ends, and takes the server with it.
+    _reaper: Child,
+}
+
+/// Where PostgreSQL's programs are.
+pub fn programs() -> PathBuf {
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .map(|entries| entries.flatten().map(|e| e.path().join("bin")).filter(|p| p.join("initdb").exists()).collect())
+        .unwrap_or_default();
+    found.sort();
+    found.pop().expect("PostgreSQL's server programs below /usr/lib/postgresql")
+}
+
+pub fn path_with_programs() -> std::ffi::OsString {
+    let mut path = programs().into_os_string();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    path
+}
+
+/// A command as a user that PostgreSQL accepts: it refuses to run as root.
+fn unprivileged(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
+    command
+}
+
+pub fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(start)
+}
+
+fn start() -> Server {
+    let folder = tempfile::Builder::new().prefix("backfill-pg-").tempdir().unwrap().keep();
+    let data = folder.join("data");
+    std::fs::write(folder.join("password"), SUPER_PASSWORD).unwrap();
+    if is_root() {
+        run(Command::new("chown").args(["-R", "postgres:postgres"]).arg(&folder));
+    }
+    run(unprivileged(&programs().join("initdb"))
+        .args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--username", SUPERUSER])
+        .arg("--pwfile")
+        .arg(folder.join("password"))
+        .arg(&data)
+        .current_dir("/"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let options = format!(
+        "-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off -c max_connections=60 -c max_locks_per_transaction=1024",
+        folder.display()
+    );
+    let pg_ctl = programs().join("pg_ctl");
+    run(unprivileged(&pg_ctl)
+        .arg("--pgdata")
+        .arg(&data)
+        .args(["--wait", "--silent", "--options", &options])
+        .arg("--log")
+        .arg(folder.join("log"))
+        .arg("start")
+        .current_dir("/"));
+    let pid = std::fs::read_to_string(data.join("postmaster.pid")).unwrap().lines().next().unwrap().to_owned();
+    let script =
+        format!("cat >/dev/null; kill -QUIT {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.1; done; rm -rf '{}'", folder.display());
+    let reaper =
+        Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    Server { port, folder, _reaper: reaper }
+}
+
+fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A database with a role that owns it and one that can only SELECT.
+pub struct Database {
+    pub name: String,
+    pub owner: String,
+    pub reader: String,
+    pub password: String,
+}
+
+impl Database {
+    /// Makes one and fills it with the SQL, as its owner.
+    pub async fn new(sql: &str) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let (name, owner, reader) = (format!("shop_{number}"), format!("owner_{number}"), format!("reader_{number}"));
+        let password = format!("p:a\\ss-{number}-w0rd");
+        let mut admin = connect(SUPERUSER, SUPER_PASSWORD, "postgres").await;
+        for statement in [
+            format!("CREATE ROLE {owner} LOGIN PASSWORD '{password}'"),
+            format!("CREATE ROLE {reader} LOGIN PASSWORD '{password}'"),
+            format!("CREATE DATABASE {name} OWNER {owner}"),
+            format!("GRANT pg_read_all_data TO {reader}"),
+        ] {
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
+        }
+        admin.close().await.unwrap();
+        let database = Self { name, owner, reader, password };
+        database.execute(sql).await;
+        database
+    }
+
+    pub async fn as_owner(&self) -> PgConnection {
+        connect(&self.owner, &self.password, &self.name).await
+    }
+
+    pub async fn as_superuser(&self) -> PgConnection {
+        connect(SUPERUSER, SUPER_PASSWORD, &self.name).await
+    }
+
+    pub async fn execute(&self, sql: &str) {
+        let mut connection = self.as_owner().await;
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    pub async fn execute_as_superuser(&self, sql: &str) {
+        let mut connection = self.as_superuser().await;
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    pub async fn text(&self, sql: &str) -> String {
+        let mut connection = self.as_superuser().await;
+        let text: Option<String> =
+            sqlx::query_scalar(AssertSqlSafe(format!("SELECT ({sql})::text"))).fetch_one(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        text.unwrap_or_else(|| "NULL".into())
+    }
+}
+
+async fn connect(role: &str, password: &str, database: &str) -> PgConnection {
+    let options = PgConnectOptions::new_without_pgpass()
+        .host("127.0.0.1")
+        .port(server().port)
+        .username(role)
+        .password(password)
+        .database(database)
+        .ssl_mode(PgSslMode::Disable);
+    PgConnection::connect_with(&options).await.unwrap()
+}
+
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
