@@ -18,6 +18,9 @@ pub struct OperatorConfig {
     pub step_image: String,
     /// The `ClusterRole` that the monitor step's service account is bound to: pods and their logs, read-only.
     pub monitor_cluster_role: String,
+    /// Name of the Lease, in the operator's own namespace, that the one operator holds that works. Default: `backfill-operator`.
+    #[serde(default = "lease")]
+    pub lease: String,
     /// What step pods look like where a run does not say otherwise.
     #[serde(default)]
     pub steps: StepDefaults,
@@ -30,6 +33,10 @@ pub struct OperatorConfig {
     /// What no run may go below.
     #[serde(default)]
     pub approval: ApprovalFloor,
+}
+
+fn lease() -> String {
+    "backfill-operator".into()
 }
 
 /// What step pods look like where a run does not say otherwise.

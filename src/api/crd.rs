@@ -48,4 +48,10 @@ mod tests {
     fn no_field_may_be_null() {
         assert!(!yaml().unwrap().contains("nullable"));
     }
+
+    #[test]
+    fn the_checked_in_definition_is_that_of_the_types() {
+        assert!(yaml().unwrap() == include_str!("../../crds/backfill.dev_backfillruns.yaml"), "run `make generate`");
+        assert!(yaml().unwrap() == include_str!("../../charts/backfill-operator/files/crds.yaml"), "run `make generate`");
+    }
 }

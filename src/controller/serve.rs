@@ -15,9 +15,6 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Name of the Lease.
-const LEASE_NAME: &str = "backfill-operator";
-
 /// Why the operator ends other than when asked to.
 #[derive(Debug, Error)]
 pub enum ServeError {
@@ -62,7 +59,7 @@ pub async fn serve(config: &Path, address: SocketAddr, stop: CancellationToken) 
     let context =
         Context { recorder: Recorder::new(client.clone(), reporter), client, config, health: health.clone(), metrics: metrics.clone() };
     let namespace = std::env::var("POD_NAMESPACE").unwrap_or_else(|_| "default".into());
-    let candidate = Candidate::new(&namespace, LEASE_NAME, &pod);
+    let candidate = Candidate::new(&namespace, &context.config.lease, &pod);
 
     let mut tasks: JoinSet<Result<(), ServeError>> = JoinSet::new();
     tasks.spawn({
