@@ -8,10 +8,12 @@ pub mod applied_sums;
 mod backup;
 pub mod dump_file;
 mod loss_account;
+mod preflight;
 mod reporter;
 mod restore;
 pub mod run_tables;
 pub mod session;
+pub mod sql_check;
 
 pub use reporter::Reporter;
 
@@ -91,6 +93,7 @@ pub async fn run(step: Step, paths: Paths, stop: CancellationToken) -> Result<Ou
 
 async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
     match step {
+        Step::Preflight => preflight::run(context).await,
         Step::Backup => backup::run(context).await,
         Step::LossAccount => loss_account::run(context).await,
         Step::Restore => restore::run(context).await,
