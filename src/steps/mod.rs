@@ -8,6 +8,7 @@ pub mod applied_sums;
 mod backup;
 pub mod dump_file;
 mod loss_account;
+mod monitor;
 mod preflight;
 mod reporter;
 mod restore;
@@ -95,6 +96,7 @@ async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
     match step {
         Step::Preflight => preflight::run(context).await,
         Step::Backup => backup::run(context).await,
+        Step::Monitor => monitor::run(context).await,
         Step::LossAccount => loss_account::run(context).await,
         Step::Restore => restore::run(context).await,
         other => StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is not a step of ours", other.slug())),
