@@ -83,7 +83,8 @@ impl Connector for Direct {
             statement_timeout: duration::parse("1m").unwrap(),
             application_name: "backfill/test".into(),
         };
-        let refused = |e: backfill_operator::postgres::ConnectError| ConnectRefused { reason: "X", message: e.to_string(), may_pass: e.may_pass() };
+        let refused =
+            |e: backfill_operator::postgres::ConnectError| ConnectRefused { reason: "X", message: e.to_string(), may_pass: e.may_pass() };
         connect(&self.0, &options).await.map_err(refused)
     }
 }
@@ -151,7 +152,11 @@ impl Bench {
 
     /// Everything in both tables, but what the moment sets.
     pub async fn hash(&self) -> String {
-        self.hash_of("s.id, s.title, s.accepted_prompt, s.accepted_prompt_metadata", "g.id, g.scenario_id, g.metadata #- '{import_audit,at}'").await
+        self.hash_of(
+            "s.id, s.title, s.accepted_prompt, s.accepted_prompt_metadata",
+            "g.id, g.scenario_id, g.metadata #- '{import_audit,at}'",
+        )
+        .await
     }
 
     /// Everything in both tables.
