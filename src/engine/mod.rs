@@ -3,7 +3,9 @@
 //! Called by `steps`, each function with a connection in its hand. May know `api` and `protocol`; knows neither
 //! Kubernetes nor where a connection's password came from.
 
+pub mod apply;
 pub mod catalog;
+pub mod connector;
 pub mod ledger;
 pub mod model;
 pub mod plan;
@@ -11,3 +13,5 @@ pub mod query;
 pub mod row;
 pub mod secrets;
 pub mod sql;
+pub mod undo;
+pub mod verify;

@@ -117,7 +117,16 @@ impl Model {
     /// [`ModelError`], which says what to change.
     pub async fn resolve(connection: &mut PgConnection, spec: &SqlBackfill, adds: &[AddedColumn]) -> Result<Self, ModelError> {
         let model = resolve::resolve(connection, spec, adds).await?;
+        resolve::require_readable(connection, &model).await?;
         probe::probe(connection, &model).await?;
         Ok(model)
+    }
+
+    /// Checks that the role may write what the spec writes.
+    ///
+    /// # Errors
+    /// [`ModelError::Catalog`] with the GRANT to run.
+    pub async fn require_writable(&self, connection: &mut PgConnection) -> Result<(), ModelError> {
+        resolve::require_writable(connection, self).await
     }
 }

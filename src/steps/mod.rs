@@ -5,16 +5,21 @@
 //! (only `monitor` has one). Logs go to stderr, so that stdout stays the protocol's.
 
 pub mod applied_sums;
+mod apply;
 mod backup;
+mod claim;
 pub mod dump_file;
+mod engine_ends;
 mod loss_account;
 mod monitor;
+mod plan;
 mod preflight;
 mod reporter;
 mod restore;
 pub mod run_tables;
 pub mod session;
-pub mod sql_check;
+mod undo;
+mod verify;
 
 pub use reporter::Reporter;
 
@@ -97,9 +102,16 @@ async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
         Step::Preflight => preflight::run(context).await,
         Step::Backup => backup::run(context).await,
         Step::Monitor => monitor::run(context).await,
+        Step::Plan | Step::Replan => plan::run(context).await,
+        Step::Claim => claim::run(context).await,
+        Step::Apply => apply::run(context).await,
+        Step::Verify => verify::run(context).await,
+        Step::Undo => undo::run(context).await,
         Step::LossAccount => loss_account::run(context).await,
         Step::Restore => restore::run(context).await,
-        other => StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is not a step of ours", other.slug())),
+        other @ (Step::DryRun | Step::Migrate | Step::Script | Step::Test) => {
+            StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is a Job of the team, not a step of ours", other.slug()))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{AuditTarget, Model, Rule, Set, Source, Target, Winner};
 use crate::api::spec::{AddedColumn, Audit, SqlBackfill, Validation, Write};
-use crate::engine::catalog::{self, CatalogError, Column, Table};
+use crate::engine::catalog::{self, CatalogError, Column, Privilege, Table};
 use crate::engine::sql::{Expression, Place, SqlError, TableName, column_name, refuse_volatile, type_name};
 use sqlx::PgConnection;
 use thiserror::Error;
@@ -134,6 +134,27 @@ pub(super) async fn resolve(connection: &mut PgConnection, spec: &SqlBackfill, a
         rules.push(validation(connection, rule, index).await?);
     }
     Ok(Model { source, writes, audit, rules })
+}
+
+/// All columns of a table are read, for any of them may stand in an expression.
+pub(super) async fn require_readable(connection: &mut PgConnection, model: &Model) -> Result<(), ModelError> {
+    let tables = std::iter::once(&model.source.table).chain(model.writes.iter().map(|write| &write.table));
+    for table in tables {
+        let columns: Vec<&Column> = table.columns.iter().collect();
+        catalog::require(connection, table, Privilege::Select, &columns).await.at("spec.database")?;
+    }
+    Ok(())
+}
+
+pub(super) async fn require_writable(connection: &mut PgConnection, model: &Model) -> Result<(), ModelError> {
+    for write in &model.writes {
+        let columns: Vec<&Column> = write.sets.iter().map(|set| &set.column).collect();
+        catalog::require(connection, &write.table, Privilege::Update, &columns).await.at("spec.database.secretRef")?;
+    }
+    if let Some(audit) = &model.audit {
+        catalog::require(connection, &model.source.table, Privilege::Update, &[&audit.column]).await.at("spec.database.secretRef")?;
+    }
+    Ok(())
 }
 
 async fn expression(connection: &mut PgConnection, text: &str, place: Place, at: &str) -> Result<Expression, ModelError> {

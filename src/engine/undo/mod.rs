@@ -1,0 +1,197 @@
+//! Undo: puts back what the run wrote, newest batch first, and never what the application wrote since.
+//!
+//! Each row is compared before it is set: only where the written columns still are as the run left them do the old
+//! values come back. The undo rows describe themselves, so that nothing but the ledger is needed.
+
+mod statement;
+
+use super::apply::Retries;
+use super::connector::{ConnectRefused, Connector};
+use super::ledger::{Ledger, LedgerError, State, release};
+use crate::postgres::{describe, is_connection_loss, sqlstate};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use statement::{Write, count_changed, undo_write, writes_of};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+/// How many skipped keys a person is shown.
+const NAMED: i64 = 10;
+
+/// Why not all rows are put back.
+#[derive(Debug, Error)]
+pub enum UndoError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectRefused),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A table or column is gone.
+    #[error("{0} is not there any more: undo what removed it, or restore the backup")]
+    TargetGone(String),
+    /// A statement failed.
+    #[error("a statement failed: {}", describe(.0))]
+    Database(#[from] sqlx::Error),
+    /// Tried again too often without getting on.
+    #[error("gave up after {tries} attempts without a batch: {last}")]
+    GaveUp {
+        /// How many attempts.
+        tries: u32,
+        /// The last error.
+        last: String,
+    },
+}
+
+impl UndoError {
+    /// True where trying again may help by itself.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        let database = match self {
+            Self::Connect(refused) => return refused.may_pass,
+            Self::Ledger(LedgerError::Database(error)) | Self::Database(error) => error,
+            Self::Ledger(_) | Self::TargetGone(_) | Self::GaveUp { .. } => return false,
+        };
+        let transient = |code: String| matches!(code.as_str(), "40001" | "40P01" | "55P03" | "57014" | "25006");
+        is_connection_loss(database) || sqlstate(database).is_some_and(transient)
+    }
+}
+
+/// What was put back, over all attempts. Rows are those of the source: the ones that were counted as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Undone {
+    /// Put back.
+    pub undone: i64,
+    /// Left alone, because at least one of their written rows changed since.
+    pub skipped: i64,
+    /// Keys of the first of those.
+    pub skipped_keys: Vec<String>,
+}
+
+/// Puts back all batches that are not put back yet; `None` where it was stopped before the end. `progress` is told
+/// batches put back and batches in all.
+///
+/// # Errors
+/// [`UndoError`]; whole batches are put back or not, whatever it is.
+pub async fn undo(
+    connector: &impl Connector,
+    ledger: &Ledger,
+    stop: &CancellationToken,
+    limits: Retries,
+    mut progress: impl FnMut(i64, i64),
+) -> Result<Option<Undone>, UndoError> {
+    let mut epoch = None;
+    let mut retries = limits;
+    loop {
+        let mut moved = false;
+        let mut tell = |done, total| {
+            moved = true;
+            progress(done, total);
+        };
+        let error = match work(connector, ledger, &mut epoch, stop, &mut tell).await {
+            Ok(end) => return Ok(end),
+            Err(error) if error.may_pass() => error,
+            Err(error) => return Err(error),
+        };
+        if moved {
+            retries = limits;
+        }
+        let Some(wait) = retries.next_wait() else {
+            return Err(UndoError::GaveUp { tries: limits.limit(), last: error.to_string() });
+        };
+        tracing::warn!(%error, ?wait, "trying again");
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.cancelled() => return Ok(None),
+        }
+    }
+}
+
+async fn work(
+    connector: &impl Connector,
+    ledger: &Ledger,
+    epoch: &mut Option<i64>,
+    stop: &CancellationToken,
+    progress: &mut impl FnMut(i64, i64),
+) -> Result<Option<Undone>, UndoError> {
+    let mut connection = connector.connect().await?;
+    // A run that never claimed has written nothing.
+    let Some(run) = known(&mut connection, ledger).await? else { return Ok(Some(Undone::default())) };
+    let epoch = match *epoch {
+        Some(epoch) => epoch,
+        None => *epoch.insert(ledger.raise_epoch(&mut connection).await?),
+    };
+    while let Some(batch) = newest(&mut connection, ledger).await? {
+        if stop.is_cancelled() {
+            return Ok(None);
+        }
+        let mut transaction = connection.begin().await?;
+        ledger.fence(&mut transaction, epoch).await?;
+        for write in writes_of(&mut transaction, ledger, Some(batch)).await? {
+            undo_write(&mut transaction, ledger, batch, &write).await?;
+        }
+        let sql = format!("UPDATE {} SET undone_at = now() WHERE run_uid = $1 AND batch = $2", ledger.table("batches"));
+        sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        progress(run.batches - batch + 1, run.batches);
+    }
+    let mut transaction = connection.begin().await?;
+    ledger.fence(&mut transaction, epoch).await?;
+    ledger.set_state(&mut transaction, State::Undone).await?;
+    release(&mut transaction, ledger).await?;
+    transaction.commit().await?;
+    Ok(Some(counts(&mut connection, ledger).await?))
+}
+
+/// The run's row, if ledger and row are there.
+async fn known(connection: &mut PgConnection, ledger: &Ledger) -> Result<Option<super::ledger::RunRow>, UndoError> {
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .persistent(false)
+        .bind(ledger.table("runs"))
+        .fetch_one(&mut *connection)
+        .await?;
+    if exists { Ok(ledger.find(connection).await?) } else { Ok(None) }
+}
+
+async fn newest(connection: &mut PgConnection, ledger: &Ledger) -> Result<Option<i64>, sqlx::Error> {
+    let sql = format!("SELECT max(batch) FROM {} WHERE run_uid = $1 AND undone_at IS NULL", ledger.table("batches"));
+    sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_one(connection).await
+}
+
+async fn counts(connection: &mut PgConnection, ledger: &Ledger) -> Result<Undone, UndoError> {
+    let undo = ledger.table("undo");
+    let sql = format!(
+        "SELECT count(*), count(*) FILTER (WHERE skipped) FROM
+         (SELECT bool_or(result = 'Skipped') AS skipped FROM {undo} WHERE run_uid = $1 GROUP BY ordinal) AS rows"
+    );
+    let (all, skipped): (i64, i64) =
+        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_one(&mut *connection).await?;
+    let sql = format!(
+        "SELECT ARRAY(SELECT jsonb_array_elements_text(source_key)) FROM {undo} WHERE run_uid = $1 AND result = 'Skipped'
+         GROUP BY ordinal, source_key ORDER BY ordinal LIMIT $2"
+    );
+    let keys: Vec<Vec<String>> =
+        sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(NAMED).fetch_all(connection).await?;
+    Ok(Undone { undone: all - skipped, skipped, skipped_keys: keys.iter().map(|key| super::row::show(key)).collect() })
+}
+
+/// Written rows that are no longer as the run left them.
+///
+/// # Errors
+/// [`UndoError`].
+pub async fn changed_since(connection: &mut PgConnection, ledger: &Ledger) -> Result<i64, UndoError> {
+    let mut changed = 0;
+    for write in writes_of(connection, ledger, None).await? {
+        changed += count_changed(connection, ledger, &write).await?;
+    }
+    Ok(changed)
+}
+
+impl Write {
+    /// The error that a missing table or column is.
+    fn gone(&self, error: sqlx::Error) -> UndoError {
+        match sqlstate(&error).as_deref() {
+            Some("42P01" | "42703" | "3F000") => UndoError::TargetGone(format!("{} ({})", self.table, describe(&error))),
+            _ => UndoError::Database(error),
+        }
+    }
+}

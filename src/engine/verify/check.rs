@@ -1,0 +1,93 @@
+//! A check of the user: one SELECT of one number, and what it must be.
+
+use crate::api::phase::Phase;
+use crate::api::spec::Expectation;
+use crate::api::status::{CheckResult, CheckStatus};
+use crate::engine::sql::{CheckQuery, SqlError, refuse_volatile};
+use crate::postgres::{describe, is_connection_loss, sqlstate};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+/// Views that show a role its own sessions only, unless it is a monitor: a count over them would be too small.
+const PARTLY_VISIBLE: &[&str] = &["pg_stat_", "pg_locks", "pg_prepared_xacts"];
+
+/// Runs a check in a READ ONLY transaction. What the role may not see is inconclusive, never 0; SQL that is refused or
+/// fails is a failed check that says why.
+///
+/// # Errors
+/// The driver's, where the connection gave way: then nothing was measured.
+pub async fn run_check(
+    connection: &mut PgConnection,
+    phase: Phase,
+    name: &str,
+    sql: &str,
+    expect: &Expectation,
+) -> Result<CheckStatus, sqlx::Error> {
+    let status = |result, message: String| CheckStatus { name: name.to_owned(), phase, result, message };
+    let guarded = match CheckQuery::parse(sql) {
+        Ok(query) => refuse_volatile(connection, query.calls(), None).await,
+        Err(error) => Err(error),
+    };
+    match guarded {
+        Ok(()) => {}
+        Err(SqlError::Database(error)) => return Err(error),
+        Err(refused) => return Ok(status(CheckResult::Failed, refused.to_string())),
+    }
+    if PARTLY_VISIBLE.iter().any(|view| sql.contains(view)) {
+        let (sees, role): (bool, String) = sqlx::query_as("SELECT pg_has_role('pg_read_all_stats', 'USAGE'), quote_ident(current_user)")
+            .persistent(false)
+            .fetch_one(&mut *connection)
+            .await?;
+        if !sees {
+            let message =
+                format!("the role sees only its own sessions, so that the number would be too small; run: GRANT pg_monitor TO {role};");
+            return Ok(status(CheckResult::Inconclusive, message));
+        }
+    }
+    match measure(connection, sql).await {
+        Ok(Reading::Number(found)) if meets(expect, found) => Ok(status(CheckResult::Passed, format!("{found}, as expected"))),
+        Ok(Reading::Number(found)) => Ok(status(CheckResult::Failed, format!("found {found}, expected {}", wanted(expect)))),
+        Ok(Reading::Null) => Ok(status(CheckResult::Inconclusive, "the SELECT returned NULL: nothing was measured".into())),
+        Ok(Reading::Other(what)) => Ok(status(CheckResult::Failed, what.into())),
+        Err(error) if is_connection_loss(&error) => Err(error),
+        Err(error) if sqlstate(&error).as_deref() == Some("42501") => {
+            Ok(status(CheckResult::Inconclusive, format!("{}: GRANT SELECT on it to the role that checks", describe(&error))))
+        }
+        Err(error) => Ok(status(CheckResult::Failed, format!("the SELECT failed: {}", describe(&error)))),
+    }
+}
+
+enum Reading {
+    Number(i64),
+    Null,
+    Other(&'static str),
+}
+
+async fn measure(connection: &mut PgConnection, sql: &str) -> Result<Reading, sqlx::Error> {
+    // The statement is one SELECT, so that it can stand in parentheses; its own semicolon cannot.
+    let wrapped = format!("SELECT to_jsonb(answer)::text FROM (\n{}\n) AS answer LIMIT 2", sql.trim().trim_end_matches(';'));
+    let mut transaction = connection.begin_with("BEGIN READ ONLY").await?;
+    let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(wrapped)).persistent(false).fetch_all(&mut *transaction).await?;
+    transaction.rollback().await?;
+    let [row] = rows.as_slice() else { return Ok(Reading::Other("the SELECT must return exactly one row")) };
+    let row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(row).unwrap_or_default();
+    let mut values = row.into_iter().map(|(_, value)| value);
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Ok(Reading::Other("the SELECT must return exactly one column"));
+    };
+    Ok(match value {
+        serde_json::Value::Null => Reading::Null,
+        value => value.as_i64().map_or(Reading::Other("the SELECT must return a whole number, as count(*) does"), Reading::Number),
+    })
+}
+
+fn meets(expect: &Expectation, found: i64) -> bool {
+    expect.equals.is_none_or(|n| found == n) && expect.at_least.is_none_or(|n| found >= n) && expect.at_most.is_none_or(|n| found <= n)
+}
+
+/// The expectation in words.
+#[must_use]
+pub fn wanted(expect: &Expectation) -> String {
+    let parts = [(expect.equals, "exactly"), (expect.at_least, "at least"), (expect.at_most, "at most")];
+    let said: Vec<String> = parts.iter().filter_map(|(n, word)| n.map(|n| format!("{word} {n}"))).collect();
+    said.join(" and ")
+}

@@ -1,0 +1,33 @@
+//! `claim`: the database is ours, or whose it is.
+
+use super::session::{Role, open};
+use super::{StepContext, StepEnd, engine_ends};
+use crate::engine::ledger::{self, Claimed, LedgerError};
+use crate::protocol::{ClaimReport, Outcome, StepReport};
+
+/// Makes the ledger where it is missing, and claims the database.
+pub async fn run(context: &StepContext) -> StepEnd {
+    let mut connection = match open(context, Role::Main).await {
+        Ok(connection) => connection,
+        Err(error) => return error.end(),
+    };
+    match claim(context, &mut connection).await {
+        Ok(Claimed::Ours) => {
+            let report = StepReport::Claim(ClaimReport { held_by: None });
+            StepEnd::reported(Outcome::Passed, "Claimed", "the database is claimed by this run", report)
+        }
+        Ok(Claimed::HeldBy(holder)) => {
+            let message = format!("the database is in the hands of the run {}/{}; this one waits", holder.namespace, holder.name);
+            let report = StepReport::Claim(ClaimReport { held_by: Some(holder) });
+            StepEnd::reported(Outcome::Stalled, "HeldByAnotherRun", message, report)
+        }
+        Err(error) => engine_ends::ledger(&error),
+    }
+}
+
+async fn claim(context: &StepContext, connection: &mut sqlx::PgConnection) -> Result<Claimed, LedgerError> {
+    let input = &context.input;
+    let schema = &input.spec.database.ledger_schema;
+    ledger::ensure(connection, schema).await?;
+    ledger::claim(connection, schema, &input.run, &input.spec_hash, input.take_over_from.as_deref()).await
+}
