@@ -97,10 +97,10 @@ pub async fn record(
     moment: &str,
     sums: &[TableSum],
 ) -> Result<(), sqlx::Error> {
-    let delete = format!("DELETE FROM {ledger_schema}.table_sums WHERE run_uid = $1::uuid AND moment = $2");
+    let delete = format!("DELETE FROM \"{ledger_schema}\".table_sums WHERE run_uid = $1::uuid AND moment = $2");
     sqlx::query(AssertSqlSafe(delete)).bind(run_uid).bind(moment).execute(&mut *connection).await?;
     let insert = format!(
-        "INSERT INTO {ledger_schema}.table_sums (run_uid, moment, table_name, rows, digest) \
+        "INSERT INTO \"{ledger_schema}\".table_sums (run_uid, moment, table_name, rows, digest) \
          SELECT $1::uuid, $2, * FROM unnest($3::text[], $4::int8[], $5::text[])"
     );
     let names: Vec<&str> = sums.iter().map(|s| s.table.as_str()).collect();
@@ -124,7 +124,7 @@ pub async fn recorded(
         return Ok(None);
     }
     let query = format!(
-        "SELECT table_name, rows, digest FROM {ledger_schema}.table_sums WHERE run_uid = $1::uuid AND moment = $2 ORDER BY table_name"
+        "SELECT table_name, rows, digest FROM \"{ledger_schema}\".table_sums WHERE run_uid = $1::uuid AND moment = $2 ORDER BY table_name"
     );
     let rows = sqlx::query(AssertSqlSafe(query)).bind(run_uid).bind(moment).fetch_all(connection).await?;
     let sums = rows

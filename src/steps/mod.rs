@@ -11,7 +11,9 @@ mod claim;
 pub mod dump_file;
 mod engine_ends;
 mod loss_account;
+mod monitor;
 mod plan;
+mod preflight;
 mod reporter;
 mod restore;
 pub mod run_tables;
@@ -97,7 +99,9 @@ pub async fn run(step: Step, paths: Paths, stop: CancellationToken) -> Result<Ou
 
 async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
     match step {
+        Step::Preflight => preflight::run(context).await,
         Step::Backup => backup::run(context).await,
+        Step::Monitor => monitor::run(context).await,
         Step::Plan | Step::Replan => plan::run(context).await,
         Step::Claim => claim::run(context).await,
         Step::Apply => apply::run(context).await,
@@ -105,7 +109,9 @@ async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
         Step::Undo => undo::run(context).await,
         Step::LossAccount => loss_account::run(context).await,
         Step::Restore => restore::run(context).await,
-        other => StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is not a step of ours", other.slug())),
+        other @ (Step::DryRun | Step::Migrate | Step::Script | Step::Test) => {
+            StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is a Job of the team, not a step of ours", other.slug()))
+        }
     }
 }
 

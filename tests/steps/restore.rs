@@ -63,6 +63,7 @@ async fn a_restore_puts_everything_back_and_leaves_the_ledger() {
     let (database, mut pod) = backed_up("").await;
     let before = database.text(CONTENT).await;
     database.execute(SINCE).await;
+    database.execute("CREATE VIEW backfill.written AS SELECT id::positive AS id FROM backfill.undo").await;
     assert_ne!(database.text("SELECT count(*) FROM scenario_generations").await, "500");
     let end = pod.run(Step::Restore);
     assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Passed, "Restored"), "{} {}", end.verdict.message, end.stderr);
@@ -101,8 +102,9 @@ async fn without_a_ledger_a_restore_works_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_killed_on_the_way_leaves_the_database_as_it_was() {
-    let many: String = (0..300).map(|n| format!("CREATE TABLE extra_{n} (id int PRIMARY KEY, v text DEFAULT 'x');")).collect();
-    let (database, mut pod) = backed_up(&many).await;
+    let many =
+        "DO $$ BEGIN FOR n IN 1..300 LOOP EXECUTE format('CREATE TABLE extra_%s (id int PRIMARY KEY, v text)', n); END LOOP; END $$;";
+    let (database, mut pod) = backed_up(many).await;
     database.execute("UPDATE scenarios SET accepted_prompt = 'since'").await;
     let before = database.text(CONTENT).await;
     let mut child = pod.spawn(Step::Restore);

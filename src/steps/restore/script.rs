@@ -1,6 +1,7 @@
 //! The SQL around the dump's own: what goes before it, and what goes between it and the COMMIT.
 
 use super::fence::Fence;
+use crate::engine::sql::quote;
 use crate::postgres::table_sums::{self, TableSum};
 
 /// All that the SQL depends on.
@@ -23,7 +24,8 @@ pub(super) struct Script<'a> {
 /// would else stay behind, and `pg_restore --clean` fails where a migration dropped a column that has a default.
 /// CASCADE could reach into the ledger, if anything there depended on a table of the application; so the ledger's
 /// columns, functions and types are counted before and after. What depends internally on another object (the sequence
-/// of an identity column) goes with that one; a partitioned table depends so on itself.
+/// of an identity column) goes with that one; a partitioned table depends so on itself. The view `written` speaks of rows
+/// that will be gone, with types of the application: it goes first.
 const DROP: &str = r"
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -48,6 +50,7 @@ DECLARE
   $count$;
   holding bigint;
 BEGIN
+  EXECUTE format('DROP VIEW IF EXISTS %I.written', ledger);
   EXECUTE holds INTO held USING ledger;
   SELECT string_agg(format('ONLY %I.%I', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname) INTO tables
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -102,25 +105,26 @@ impl Script<'_> {
 
     /// What goes between the dump and its COMMIT: what is there now, and that it happened.
     pub(super) fn after(&self) -> String {
-        let (ledger, uid) = (self.ledger, literal(self.run_uid));
-        let mut sql = format!("\n{};\n", table_sums::SETTINGS);
+        let (ledger, uid) = (quote(self.ledger), literal(self.run_uid));
+        let mut statements = vec![String::new(), format!("{};", table_sums::SETTINGS)];
         if !self.sums_of.is_empty() {
-            sql.push_str(&format!("DELETE FROM {ledger}.table_sums WHERE run_uid = {uid} AND moment = 'Restored';\n"));
+            statements.push(format!("DELETE FROM {ledger}.table_sums WHERE run_uid = {uid} AND moment = 'Restored';"));
         }
-        for TableSum { table, .. } in self.sums_of {
-            sql.push_str(&format!(
-                "INSERT INTO {ledger}.table_sums (run_uid, moment, table_name, rows, digest) SELECT {uid}, 'Restored', {}, m.rows, m.digest FROM ({}) m;\n",
-                literal(table),
-                table_sums::select(table)
-            ));
-        }
+        statements.extend(self.sums_of.iter().map(|sum| {
+            format!(
+                "INSERT INTO {ledger}.table_sums (run_uid, moment, table_name, rows, digest) SELECT {uid}, 'Restored', {}, m.rows, m.digest FROM ({}) m;",
+                literal(&sum.table),
+                table_sums::select(&sum.table)
+            )
+        }));
         if self.fence.runs {
-            sql.push_str(&format!("UPDATE {ledger}.runs SET state = 'Restored' WHERE uid::text = {uid};\n"));
+            statements.push(format!("UPDATE {ledger}.runs SET state = 'Restored' WHERE uid::text = {uid};"));
         }
         if self.fence.claim {
-            sql.push_str(&format!("DELETE FROM {ledger}.claim WHERE run_uid::text = {uid};\n"));
+            statements.push(format!("DELETE FROM {ledger}.claim WHERE run_uid::text = {uid};"));
         }
-        sql
+        statements.push(String::new());
+        statements.join("\n")
     }
 }
 
