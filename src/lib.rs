@@ -6,12 +6,24 @@
 //! |---|---|---|
 //! | [`api`] | the `BackfillRun` resource | nobody |
 //! | [`protocol`] | what controller and steps say to each other | `api` |
+//! | [`lifecycle`] | the pure core: what happens next | `api`, `protocol` |
+//! | [`config`] | the operator's own configuration | nobody |
+//! | [`flags`] | feature flags, a file a provider | `api` |
+//! | [`notify`] | channels, and what they are told | `api`, `config` |
+//! | [`report`] | the evidence: the filled-in checklist | `api` |
 //! | [`postgres`] | connecting, server facts, command line tools, sums over tables | `api` |
 //! | [`engine`] | the data plane: plan, ledger, apply, undo, verify | `api`, `protocol`, `postgres` |
-//! | [`steps`] | what runs inside a Job | all of these |
+//! | [`steps`] | what runs inside a Job | all but `controller` |
+//! | [`controller`] | the Kubernetes shell | all |
 
 pub mod api;
+pub mod config;
+pub mod controller;
 pub mod engine;
+pub mod flags;
+pub mod lifecycle;
+pub mod notify;
 pub mod postgres;
 pub mod protocol;
+pub mod report;
 pub mod steps;

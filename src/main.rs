@@ -17,6 +17,17 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Print the custom resource definition as YAML.
+    Crds,
+    /// Watch over all runs: what the chart's Deployment does.
+    Controller {
+        /// The operator's configuration.
+        #[arg(long, default_value = "/etc/backfill-operator/config.yaml")]
+        config: PathBuf,
+        /// Where probes and metrics are served.
+        #[arg(long, default_value = "0.0.0.0:8080")]
+        address: std::net::SocketAddr,
+    },
     /// Run one step of a run, inside its Job.
     Step {
         /// The step, as in `preflight` or `apply`.
@@ -47,10 +58,35 @@ async fn main() -> ExitCode {
     let stop = CancellationToken::new();
     let signal = tokio::spawn(cancel_on_signal(stop.clone()));
     let end = match arguments.command {
+        Command::Crds => print_crds(),
+        Command::Controller { config, address } => run_controller(&config, address, stop).await,
         Command::Step { step, root } => run_step(step, &root, stop).await,
     };
     signal.abort();
     end
+}
+
+fn print_crds() -> ExitCode {
+    match backfill_operator::api::crd::yaml() {
+        Ok(yaml) => {
+            print!("{yaml}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("the definition cannot be written: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_controller(config: &std::path::Path, address: std::net::SocketAddr, stop: CancellationToken) -> ExitCode {
+    match backfill_operator::controller::serve(config, address, stop).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the operator ends");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn run_step(step: Step, root: &std::path::Path, stop: CancellationToken) -> ExitCode {

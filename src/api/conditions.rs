@@ -139,3 +139,9 @@ pub fn clear(conditions: &mut Vec<Condition>, type_: ConditionType) {
 pub fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {
     conditions.iter().any(|c| c.type_ == type_.as_str() && c.status == "True")
 }
+
+/// True where the condition is there and False.
+#[must_use]
+pub fn is_false(conditions: &[Condition], type_: ConditionType) -> bool {
+    conditions.iter().any(|c| c.type_ == type_.as_str() && c.status == "False")
+}

@@ -3,6 +3,7 @@
 //! Types and rules only. Everybody may use this module; it knows nobody.
 
 pub mod conditions;
+pub mod crd;
 pub mod duration;
 pub mod phase;
 pub mod spec;

@@ -25,6 +25,12 @@ pub struct BackfillRunStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// The step in hand: its Job is to be made, runs, or is to be tried again. At most one at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current_step: Option<Step>,
+    /// The run that holds the database, while this one waits for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<HolderStatus>,
     /// The last attempt of each step; written before its Job exists.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["step"]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -240,6 +246,22 @@ pub enum StepResult {
     Lost,
     /// Ended because the run was suspended or aborted.
     Stopped,
+}
+
+/// The run that holds the database.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HolderStatus {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Since when this run waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub waiting_since: Option<Timestamp>,
 }
 
 /// The abort.
@@ -589,6 +611,10 @@ pub struct MonitorStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub since: Option<Timestamp>,
+    /// When the watch began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub started_at: Option<Timestamp>,
     /// Until when.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]

@@ -88,6 +88,7 @@ pub enum StepError {
 ///
 /// # Errors
 /// [`StepError`] where no verdict could be left behind.
+#[allow(clippy::similar_names, reason = "step and stop are the words of the field")]
 pub async fn run(step: Step, paths: Paths, stop: CancellationToken) -> Result<Outcome, StepError> {
     let text =
         std::fs::read_to_string(&paths.input).map_err(|source| StepError::Input { path: paths.input.display().to_string(), source })?;

@@ -4,11 +4,11 @@
 kind_cluster=backfill-operator
 
 up() {
-    if ! kind get clusters 2>/dev/null | grep -qx "$kind_cluster"; then
+    mkdir -p "$cache/kind"
+    if ! kind get clusters 2>/dev/null | grep -x "$kind_cluster" >/dev/null; then
         kind create cluster --name "$kind_cluster" --kubeconfig "$(kubeconfig)" --wait 180s \
             ${BACKFILL_KIND_IMAGE:+--image "$BACKFILL_KIND_IMAGE"} >&2
     fi
-    mkdir -p "$cache/kind"
     (umask 077 && kind get kubeconfig --name "$kind_cluster" >"$(kubeconfig)")
 }
 
@@ -17,6 +17,7 @@ down() {
 }
 
 setup() {
+    mkdir -p "$cache/kind"
     local tool
     for tool in docker kind kubectl; do
         command -v "$tool" >/dev/null || die "$tool is missing"

@@ -115,6 +115,6 @@ mounts() {
 
 remove_state() {
     [ -z "$(mounts)" ] || die "still mounted below $state: $(mounts | head -3)"
-    rm -rf --one-file-system "$state"/{etcd,kubelet,volumes,pod-logs,containerd/state,bin}
+    rm -rf --one-file-system "${state:?}"/{etcd,kubelet,volumes,pod-logs,containerd/state,bin}
     [ ! -d /var/log/containers ] || find /var/log/containers -lname "$state/*" -delete
 }

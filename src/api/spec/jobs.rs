@@ -1,6 +1,5 @@
 //! Jobs of the team: migrations, scripts, tests.
 
-use super::pods::open_object;
 use crate::api::duration;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -12,8 +11,7 @@ use serde_json::{Map, Value};
 #[serde(rename_all = "camelCase")]
 pub struct TeamJob {
     /// The pod, as in a Job's `spec.template`. `restartPolicy` is always `Never`; exit code 0 is success.
-    #[schemars(schema_with = "open_object")]
-    #[x_kube(validation = Rule::new("has(self.spec) && has(self.spec.containers)").message("template.spec.containers is missing"))]
+    #[schemars(schema_with = "pod_template")]
     pub template: Map<String, Value>,
     /// The longest that the Job may take, as a duration; then it counts as failed. Default: `1h`.
     #[serde(default = "timeout")]
@@ -23,6 +21,33 @@ pub struct TeamJob {
 
 fn timeout() -> String {
     "1h".into()
+}
+
+/// A pod template as Kubernetes defines it, of which the schema knows just what must be there. No rule can say it: rules
+/// do not see into unknown fields.
+fn pod_template(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": true,
+        "required": ["spec"],
+        "properties": {
+            "spec": {
+                "description": "The pod's spec, as in a Job's `spec.template.spec`.",
+                "type": "object",
+                "x-kubernetes-preserve-unknown-fields": true,
+                "required": ["containers"],
+                "properties": {
+                    "containers": {
+                        "description": "The pod's containers. One to 16.",
+                        "type": "array",
+                        "minItems": 1,
+                        "maxItems": 16,
+                        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}
+                    }
+                }
+            }
+        }
+    })
 }
 
 /// The team's migrations.

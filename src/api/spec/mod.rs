@@ -113,29 +113,52 @@ pub struct BackfillRunSpec {
     pub notifications: Vec<Notification>,
 }
 
+/// A field that may be absent is the same in both when it is absent in both, or set and equal. Written with `has`: of an
+/// optional (`self.?field`) the API server cannot bound the cost, and refuses the definition.
+macro_rules! same {
+    ($first:literal $(, $path:literal)*) => {
+        concat!(same!(@ $first) $(, " && ", same!(@ $path))*)
+    };
+    (@ $path:literal) => {
+        concat!(
+            "has(self.spec.", $path, ") == has(oldSelf.spec.", $path, ")",
+            " && (!has(self.spec.", $path, ") || self.spec.", $path, " == oldSelf.spec.", $path, ")"
+        )
+    };
+}
+
 /// After `mutationStarted` the spec is what was approved; only what steers the run may still change. `batch` lies
 /// inside `backfill.sql`, so the parts around it are named one by one.
-const FROZEN: &str = "!(has(self.status) && has(oldSelf.status) && has(oldSelf.status.mutationStarted) && oldSelf.status.mutationStarted) || \
-(self.spec.database == oldSelf.spec.database \
-&& self.spec.?podTemplate == oldSelf.spec.?podTemplate \
-&& self.spec.?release == oldSelf.spec.?release \
-&& self.spec.?preflight == oldSelf.spec.?preflight \
-&& self.spec.backup == oldSelf.spec.backup \
-&& self.spec.?migrations == oldSelf.spec.?migrations \
-&& self.spec.backfill.?job == oldSelf.spec.backfill.?job \
-&& self.spec.backfill.?sql.?source == oldSelf.spec.backfill.?sql.?source \
-&& self.spec.backfill.?sql.?validate == oldSelf.spec.backfill.?sql.?validate \
-&& self.spec.backfill.?sql.?writes == oldSelf.spec.backfill.?sql.?writes \
-&& self.spec.backfill.?sql.?audit == oldSelf.spec.backfill.?sql.?audit \
-&& self.spec.backfill.?sql.?samples == oldSelf.spec.backfill.?sql.?samples \
-&& self.spec.backfill.?sql.?drift == oldSelf.spec.backfill.?sql.?drift \
-&& self.spec.?approval == oldSelf.spec.?approval \
-&& self.spec.?verify == oldSelf.spec.?verify \
-&& self.spec.?rollback == oldSelf.spec.?rollback \
-&& self.spec.?featureFlag == oldSelf.spec.?featureFlag \
-&& self.spec.?monitor == oldSelf.spec.?monitor)";
+const FROZEN: &str = concat!(
+    "!has(oldSelf.status) || !has(oldSelf.status.mutationStarted) || !oldSelf.status.mutationStarted || (",
+    same!(
+        "database",
+        "podTemplate",
+        "release",
+        "preflight",
+        "backup",
+        "migrations",
+        "approval",
+        "verify",
+        "rollback",
+        "featureFlag",
+        "monitor",
+        "backfill.job"
+    ),
+    " && has(self.spec.backfill.sql) == has(oldSelf.spec.backfill.sql) && (!has(self.spec.backfill.sql) || (",
+    same!(
+        "backfill.sql.source",
+        "backfill.sql.validate",
+        "backfill.sql.writes",
+        "backfill.sql.audit",
+        "backfill.sql.samples",
+        "backfill.sql.drift"
+    ),
+    ")))"
+);
 const FROZEN_MESSAGE: &str = "data has begun to change (status.mutationStarted): only suspend, abort, abandon, approvals, backfill.sql.batch and notifications may still be changed; to change anything else, set spec.abort: true and create a new run";
-const LATCHED: &str = "!(has(oldSelf.status) && has(oldSelf.status.mutationStarted) && oldSelf.status.mutationStarted && oldSelf.spec.?abort.orValue(false)) || self.spec.?abort.orValue(false)";
+const LATCHED: &str = "!has(oldSelf.status) || !has(oldSelf.status.mutationStarted) || !oldSelf.status.mutationStarted \
+|| !has(oldSelf.spec.abort) || !oldSelf.spec.abort || (has(self.spec.abort) && self.spec.abort)";
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
 const fn is_false(value: &bool) -> bool {

@@ -93,3 +93,18 @@ pub enum NotificationEvent {
     /// All done.
     Succeeded,
 }
+
+impl NotificationEvent {
+    /// The name as the resource writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ApprovalNeeded => "ApprovalNeeded",
+            Self::Applied => "Applied",
+            Self::Failed => "Failed",
+            Self::RolledBack => "RolledBack",
+            Self::Stalled => "Stalled",
+            Self::Succeeded => "Succeeded",
+        }
+    }
+}

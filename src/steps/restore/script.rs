@@ -26,6 +26,9 @@ pub(super) struct Script<'a> {
 /// columns, functions and types are counted before and after. What depends internally on another object (the sequence
 /// of an identity column) goes with that one; a partitioned table depends so on itself. The view `written` speaks of rows
 /// that will be gone, with types of the application: it goes first.
+///
+/// A dump's grants are written against PostgreSQL's own defaults. Default privileges of the role would be added to them,
+/// and a table would come back open to more roles than before; so they are taken back, and come again with the dump.
 const DROP: &str = r"
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -87,6 +90,24 @@ BEGIN
     EXECUTE statement;
   END LOOP;
   PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
+  WITH defaults AS (
+    SELECT CASE WHEN n.oid IS NULL THEN '' ELSE format(' IN SCHEMA %I', n.nspname) END AS place,
+           CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS' END AS kind,
+           CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee, a.grantee = d.defaclrole AS owned
+    FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace CROSS JOIN LATERAL aclexplode(d.defaclacl) a
+    WHERE d.defaclrole = (SELECT oid FROM pg_roles WHERE rolname = current_user) AND d.defaclobjtype IN ('r', 'S', 'f', 'T', 'n')
+      AND n.nspname IS DISTINCT FROM ledger)
+  SELECT coalesce(array_agg(s ORDER BY rank), '{}') INTO statements FROM (
+    SELECT 1 AS rank, format('ALTER DEFAULT PRIVILEGES%s REVOKE ALL ON %s FROM %s', place, kind, grantee) AS s FROM defaults
+      WHERE NOT (place = '' AND (owned OR grantee = 'PUBLIC' AND kind IN ('FUNCTIONS', 'TYPES')))
+    UNION
+    SELECT 2, format('ALTER DEFAULT PRIVILEGES GRANT ALL ON %s TO %I', kind, current_user) FROM defaults WHERE place = ''
+    UNION
+    SELECT 3, format('ALTER DEFAULT PRIVILEGES GRANT ALL ON %s TO PUBLIC', kind) FROM defaults WHERE place = '' AND kind IN ('FUNCTIONS', 'TYPES')
+  ) resets;
+  FOREACH statement IN ARRAY statements LOOP
+    EXECUTE statement;
+  END LOOP;
   EXECUTE holds INTO holding USING ledger;
   IF holding <> held THEN
     RAISE EXCEPTION 'objects in the schema % depend on what would be restored: drop them, or make them independent of the application''s tables and types', ledger

@@ -11,7 +11,7 @@ ctr_own() {
 start_containerd() {
     write_containerd_config
     launch_containerd
-    if ! ctr_own images ls -q | grep -qx "$base_image"; then
+    if [ -z "$(ctr_own images ls -q "name==$base_image")" ]; then
         import_base_image
     fi
 }
@@ -107,7 +107,7 @@ kill_shims() {
         kill -s KILL "$pid" 2>/dev/null || true
     done
     for _ in {1..50}; do
-        [ -n "$(shims)" ] || break
+        [ -n "$(pod_processes)$(shims)" ] || break
         sleep 0.1
     done
     find /sys/fs/cgroup -depth -type d -path "*/$cgroup/*" -exec rmdir {} + 2>/dev/null || true
@@ -116,9 +116,11 @@ kill_shims() {
 
 shims() {
     local file
+    local -a arguments
     for file in /proc/[0-9]*/cmdline; do
         # The file of a process that ends meanwhile is gone.
-        if { tr '\0' '\n' <"$file"; } 2>/dev/null | head -20 | grep -qxF -- "$socket" && [[ $(readlink "${file%/cmdline}/exe") == */containerd-shim* ]]; then
+        { mapfile -d '' arguments <"$file"; } 2>/dev/null || continue
+        if [[ ${arguments[0]:-} == *containerd-shim* && " ${arguments[*]} " == *" -address $socket "* ]]; then
             basename "${file%/cmdline}"
         fi
     done

@@ -52,11 +52,14 @@ any_running() { # name...
     return 1
 }
 
+# Who has ended meanwhile is named first: the one waited for may only be its victim.
 await() { # name, seconds, command...
-    local name=$1 end=$((SECONDS + $2))
+    local name=$1 end=$((SECONDS + $2)) started
     shift 2
     until "$@" >/dev/null 2>&1; do
-        running "$name" || fail "$name" "ended"
+        for started in "$run"/*; do
+            running "${started##*/}" || fail "${started##*/}" "ended"
+        done
         [ "$SECONDS" -lt "$end" ] || fail "$name" "not ready in time: $*"
         sleep 0.2
     done

@@ -1,0 +1,30 @@
+.PHONY: help setup cluster image demo test test-all generate down
+
+help: ## What there is to make
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
+
+setup: ## What the cluster and the image build need from the distribution (as root)
+	tests/cluster/cluster setup
+
+cluster: ## A Kubernetes to work on: see tests/cluster/README.md
+	tests/cluster/cluster up
+
+image: ## Build the operator's image and bring it into the cluster; its name is the last line
+	@tests/cluster/image
+
+demo: ## A backfill of 20,000 rows on a real cluster, from apply to Succeeded
+	@tests/demo/demo
+
+test: ## All tests that CI runs
+	@tests/run
+
+test-all: ## The same, and the slow ones
+	@BACKFILL_SLOW=1 tests/run
+
+generate: ## Write what is generated: CRD, chart copy, API reference
+	cargo run --locked --quiet -- crds > crds/backfill.dev_backfillruns.yaml
+	cp crds/backfill.dev_backfillruns.yaml charts/backfill-operator/files/crds.yaml
+	cargo run --locked --quiet -- reference > docs/reference.md
+
+down: ## End the cluster
+	tests/cluster/cluster down

@@ -1,0 +1,161 @@
+//! The pod of one of our own steps: restricted, without a Kubernetes token, with just the files that the step needs.
+
+use super::{BATCH_PAUSE, BATCH_SIZE, input_name, monitor_account};
+use crate::api::spec::{PodTemplate, SecretRef};
+use crate::api::status::Step;
+use crate::config::OperatorConfig;
+use crate::lifecycle::{StartStep, ValidRun};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use serde_json::{Map, Value, json};
+
+/// Uid and gid of step pods, as in the image.
+const USER: i64 = 65532;
+/// A step ends its batch in hand within this after SIGTERM.
+const GRACE_SECONDS: i64 = 60;
+
+/// Builds the pod.
+pub(super) fn template(
+    run: &ValidRun,
+    start: &StartStep,
+    config: &OperatorConfig,
+    labels: &Value,
+) -> Result<PodTemplateSpec, serde_json::Error> {
+    let own = run.spec.pod_template.clone().unwrap_or_default();
+    let defaults = &config.steps;
+    let (volumes, mounts) = volumes(run, start);
+    let monitor = start.step == Step::Monitor;
+    let account = if monitor { Some(monitor_account(run)) } else { own.service_account_name.clone() };
+    let pull_secrets = if own.image_pull_secrets.is_empty() { &defaults.image_pull_secrets } else { &own.image_pull_secrets };
+    let mut security = json!({
+        "runAsNonRoot": true,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "fsGroup": USER,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    lay_over(&mut security, defaults.security_context.as_ref());
+    lay_over(&mut security, own.security_context.as_ref());
+    let mut node_selector = defaults.node_selector.clone();
+    node_selector.extend(own.node_selector.clone());
+    let tolerations = if own.tolerations.is_empty() { &defaults.tolerations } else { &own.tolerations };
+    serde_json::from_value(json!({
+        "metadata": {"labels": all_labels(&own, labels), "annotations": annotations(run, start, &own)},
+        "spec": {
+            "restartPolicy": "Never",
+            "serviceAccountName": account,
+            "automountServiceAccountToken": monitor,
+            "enableServiceLinks": false,
+            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "securityContext": security,
+            "nodeSelector": node_selector,
+            "tolerations": tolerations,
+            "affinity": own.affinity,
+            "imagePullSecrets": pull_secrets.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
+            "volumes": volumes,
+            "containers": [{
+                "name": "step",
+                "image": config.step_image,
+                "imagePullPolicy": defaults.image_pull_policy.map(|p| p.as_str()),
+                "args": ["step", start.step.slug()],
+                "resources": own.resources.as_ref().or(defaults.resources.as_ref()),
+                "securityContext": {
+                    "allowPrivilegeEscalation": false,
+                    "readOnlyRootFilesystem": true,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "terminationMessagePolicy": "File",
+                "volumeMounts": mounts,
+            }],
+        },
+    }))
+}
+
+fn lay_over(base: &mut Value, over: Option<&Map<String, Value>>) {
+    if let (Some(base), Some(over)) = (base.as_object_mut(), over) {
+        base.extend(over.clone());
+    }
+}
+
+/// The run's own labels, under ours: by ours the pod is found.
+fn all_labels(own: &PodTemplate, labels: &Value) -> Value {
+    let mut all = json!(own.labels);
+    lay_over(&mut all, labels.as_object());
+    all
+}
+
+fn annotations(run: &ValidRun, start: &StartStep, own: &PodTemplate) -> Value {
+    let mut all = json!(own.annotations);
+    if let (Step::Apply, Some(sql), Some(map)) = (start.step, &run.spec.backfill.sql, all.as_object_mut()) {
+        map.insert(BATCH_SIZE.into(), json!(sql.batch.size.to_string()));
+        map.insert(BATCH_PAUSE.into(), json!(sql.batch.pause));
+    }
+    all
+}
+
+fn volumes(run: &ValidRun, start: &StartStep) -> (Vec<Value>, Vec<Value>) {
+    let mut volumes = vec![
+        json!({"name": "input", "configMap": {"name": input_name(&start.job_name)}}),
+        json!({"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}),
+        json!({"name": "tmp", "emptyDir": {}}),
+        json!({"name": "control", "downwardAPI": {"items": [{"path": "annotations", "fieldRef": {"fieldPath": "metadata.annotations"}}]}}),
+    ];
+    let mut mounts = vec![
+        json!({"name": "input", "mountPath": "/run/backfill/input", "readOnly": true}),
+        json!({"name": "scratch", "mountPath": "/run/backfill/scratch"}),
+        json!({"name": "tmp", "mountPath": "/tmp"}),
+        json!({"name": "control", "mountPath": "/run/backfill/control", "readOnly": true}),
+    ];
+    let mut mount = |volume: Value, mount: Value| {
+        volumes.push(volume);
+        mounts.push(mount);
+    };
+    let database = &run.spec.database;
+    if start.step != Step::Monitor {
+        mount(
+            secret("database", &database.secret_ref),
+            json!({"name": "database", "mountPath": "/run/backfill/database", "readOnly": true}),
+        );
+        if let Some(reference) = &database.plan_secret_ref {
+            mount(
+                secret("plan-database", reference),
+                json!({"name": "plan-database", "mountPath": "/run/backfill/plan-database", "readOnly": true}),
+            );
+        }
+        if let Some(ca) = database.tls.as_ref().and_then(|t| t.ca_secret_ref.as_ref()) {
+            let items = json!([{"key": ca.key, "path": "ca.crt"}]);
+            let volume = json!({"name": "ca", "secret": {"secretName": ca.name, "items": items, "defaultMode": 0o440}});
+            mount(volume, json!({"name": "ca", "mountPath": "/run/backfill/ca", "readOnly": true}));
+        }
+    }
+    if !start.environment_secrets.is_empty() {
+        let sources: Vec<Value> = start
+            .environment_secrets
+            .iter()
+            .map(|(variable, key)| json!({"secret": {"name": key.name, "items": [{"key": key.key, "path": variable}], "optional": true}}))
+            .collect();
+        let volume = json!({"name": "environment", "projected": {"sources": sources, "defaultMode": 0o440}});
+        mount(volume, json!({"name": "environment", "mountPath": "/run/backfill/environment", "readOnly": true}));
+    }
+    if let Some(read_only) = backup_access(start.step) {
+        let claim = &run.spec.backup.destination.persistent_volume_claim.claim_name;
+        mount(
+            json!({"name": "backup", "persistentVolumeClaim": {"claimName": claim}}),
+            json!({"name": "backup", "mountPath": "/backup", "readOnly": read_only}),
+        );
+    }
+    (volumes, mounts)
+}
+
+fn secret(name: &str, reference: &SecretRef) -> Value {
+    json!({"name": name, "secret": {"secretName": reference.name, "defaultMode": 0o440}})
+}
+
+/// Which steps see the backup volume, and whether only to read.
+const fn backup_access(step: Step) -> Option<bool> {
+    match step {
+        Step::Preflight | Step::Backup | Step::Plan | Step::Replan | Step::Restore => Some(false),
+        Step::Apply | Step::Verify | Step::LossAccount => Some(true),
+        Step::Claim | Step::Monitor | Step::Undo | Step::DryRun | Step::Migrate | Step::Script | Step::Test => None,
+    }
+}

@@ -1,0 +1,114 @@
+//! The input of a step, its name and its hash.
+
+use super::decision::StartStep;
+use super::pass::Pass;
+use crate::api::duration;
+use crate::api::status::Step;
+use crate::protocol::StepInput;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A step of ours that looks at most a moment.
+const SHORT: Duration = Duration::from_secs(10 * 60);
+/// A step that reads or writes whole tables. When it passes, the attempt counts as lost and the next one goes on.
+const LONG: Duration = Duration::from_secs(24 * 3600);
+/// What a monitor may take longer than its watch.
+const MONITOR_GRACE: Duration = Duration::from_secs(10 * 60);
+
+/// The Job of an attempt, built from the run and its status alone, so that after a crash the same is built again.
+pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) -> StartStep {
+    let run = pass.run;
+    let mut spec = run.spec.clone();
+    spec.approvals.clear();
+    spec.notifications.clear();
+    let plan = pass.status.plan.clone().map(|mut plan| {
+        plan.sample.clear();
+        plan.invalid_sample.clear();
+        plan.output.clear();
+        plan.remarks.clear();
+        plan
+    });
+    let release = pass.observed.release.as_ref().and_then(|r| r.as_ref().ok()).filter(|_| step == Step::Preflight);
+    let monitor = pass.status.monitor.as_ref().filter(|_| step == Step::Monitor);
+    let input = StepInput {
+        run: run.meta.identity.clone(),
+        step,
+        attempt,
+        spec,
+        spec_hash: run.spec_hash.clone(),
+        backup: pass.status.backup.clone(),
+        plan,
+        environment: release.map(|r| r.environment.clone()).unwrap_or_default(),
+        take_over_from: pass.take_over_from().filter(|_| step == Step::Claim),
+        monitor_since: monitor.and_then(|m| m.since),
+        monitor_from: pass
+            .status
+            .flag
+            .as_ref()
+            .and_then(|f| f.enabled_at)
+            .or_else(|| monitor.and_then(|m| m.started_at))
+            .filter(|_| monitor.is_some()),
+        monitor_until: monitor.and_then(|m| m.until),
+    };
+    let input_hash = hex::encode(Sha256::digest(serde_json::to_vec(&input).unwrap_or_default()));
+    StartStep {
+        step,
+        index,
+        job_name: job_name(&run.meta.identity.name, &run.meta.identity.uid, step, attempt),
+        input,
+        input_hash,
+        deadline: deadline(pass, step, index),
+        owned: !run.meta.deleting,
+        environment_secrets: release.map_or_else(BTreeMap::new, |r| r.environment_secrets.clone()),
+    }
+}
+
+/// At most 63 characters, readable, and never the same for two runs or two attempts.
+fn job_name(name: &str, uid: &str, step: Step, attempt: i32) -> String {
+    let short_uid: String = uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    let tail = format!("-{short_uid}-{}-{attempt}", step.slug());
+    let room = 52_usize.saturating_sub(tail.len());
+    let head: String = name.chars().map(|c| if c == '.' { '-' } else { c }).take(room).collect();
+    format!("{}{tail}", head.trim_end_matches('-'))
+}
+
+fn deadline(pass: &Pass<'_>, step: Step, index: i32) -> Duration {
+    let run = pass.run;
+    match step {
+        Step::Preflight | Step::Claim => SHORT,
+        Step::Backup => run.backup_timeout,
+        Step::Plan | Step::Replan | Step::Apply | Step::Verify | Step::Undo | Step::LossAccount | Step::Restore => LONG,
+        Step::DryRun => run.dry_run_timeout,
+        Step::Migrate => run.migrate_timeout,
+        Step::Script => run.script_timeout,
+        Step::Test => usize::try_from(index).ok().and_then(|i| run.test_timeouts.get(i)).copied().unwrap_or(SHORT),
+        Step::Monitor => {
+            let until = pass.status.monitor.as_ref().and_then(|m| m.until).unwrap_or(pass.now);
+            let left = until.duration_since(pass.now);
+            Duration::try_from(left).unwrap_or(Duration::ZERO) + MONITOR_GRACE
+        }
+    }
+}
+
+/// The batch settings as the pod is told them.
+pub(super) fn batch_settings(pass: &Pass<'_>) -> Option<(String, String)> {
+    let batch = &pass.run.spec.backfill.sql.as_ref()?.batch;
+    duration::parse(&batch.pause)?;
+    Some((batch.size.to_string(), batch.pause.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn job_names_are_short_and_differ_by_uid_step_and_attempt() {
+        let long = "a".repeat(63);
+        let name = job_name(&long, "0b6f1c2e-1111", Step::LossAccount, 12);
+        assert!(name.len() <= 52, "{name}");
+        assert!(name.ends_with("-0b6f1c2e-loss-account-12"));
+        assert_ne!(job_name("a", "1", Step::Plan, 1), job_name("a", "2", Step::Plan, 1));
+        assert_eq!(job_name("my.run", "0b6f1c2e-1", Step::Plan, 1), "my-run-0b6f1c2e-plan-1");
+    }
+}

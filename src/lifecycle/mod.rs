@@ -1,0 +1,25 @@
+//! The pure core: what happens next.
+//!
+//! `decide` takes what the run asks for, what its status says and what was observed, and answers with the next status
+//! and at most one effect. No client, clock, randomness or environment in here: the same arguments give the same answer.
+//! Knows `api` and `protocol`; called by `controller` only.
+
+mod approval;
+mod decide;
+mod decision;
+mod estimate;
+mod input;
+mod observed;
+mod pass;
+mod phases;
+mod plan_digest;
+mod step;
+#[cfg(test)]
+mod tests;
+mod valid;
+
+pub use decide::{decide, refuse};
+pub use decision::{Decision, Effect, EventNote, StartStep};
+pub use observed::{FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey, StepObservation, TeamEnd};
+pub use phases::terminal::report_name;
+pub use valid::{Invalid, OperatorPolicy, RunMeta, ValidRun, validate};

@@ -1,0 +1,136 @@
+//! What `gather` saw. Nothing else reaches the decision from outside.
+
+use crate::api::status::ReleaseStatus;
+use crate::protocol::{Progress, StepReport, Verdict};
+use std::collections::BTreeMap;
+
+/// All that was read in this pass.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// The Job of the step in hand; `None` where no step is in hand.
+    pub step: Option<StepObservation>,
+    /// The workload; `None` where the run names none. `Err`: what to change.
+    pub release: Option<Result<ReleaseFound, Problem>>,
+    /// The flag; `None` where it was not read.
+    pub flag: Option<FlagObservation>,
+    /// The run that holds the database, where this one waits for it.
+    pub holder: Option<HolderObservation>,
+    /// In a namespace that is being deleted no Job can be made.
+    pub namespace_terminating: bool,
+    /// The report's ConfigMap is there.
+    pub report_written: bool,
+}
+
+/// Something outside is not as the run needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// One CamelCase word.
+    pub reason: String,
+    /// What to change.
+    pub message: String,
+}
+
+/// The Job of the step in hand.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepObservation {
+    /// No Job of that name.
+    Absent,
+    /// A Job of that name that is not ours.
+    Foreign,
+    /// The Job is there, its pod cannot start.
+    Waiting {
+        /// Uid of the Job.
+        job_uid: String,
+        /// Why, where Kubernetes says so: a missing Secret, an unbound claim, an image that cannot be pulled.
+        problem: Option<String>,
+    },
+    /// The pod runs.
+    Running {
+        /// Uid of the Job.
+        job_uid: String,
+        /// The latest progress line.
+        progress: Option<Progress>,
+        /// Batch size and pause that the pod has been told.
+        told: Option<(String, String)>,
+    },
+    /// One of our steps left a verdict.
+    Ended {
+        /// Uid of the Job.
+        job_uid: String,
+        /// The verdict.
+        verdict: Verdict,
+        /// Its details; `None` where there are none, or where they could not be read.
+        report: Option<Box<StepReport>>,
+    },
+    /// A Job of the team ended.
+    TeamEnded {
+        /// Uid of the Job.
+        job_uid: String,
+        /// How.
+        end: TeamEnd,
+    },
+    /// The Job ended without a verdict.
+    Lost {
+        /// Uid of the Job.
+        job_uid: String,
+        /// Why, as far as Kubernetes says.
+        why: String,
+    },
+    /// The Job is being deleted.
+    Stopping,
+}
+
+/// How a Job of the team ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TeamEnd {
+    /// Exit code 0, or not; a deadline that passed counts as not.
+    pub passed: bool,
+    /// Why not.
+    pub message: String,
+    /// The last lines of its output, scanned for secrets.
+    pub output_tail: String,
+    /// SHA-256 of its output.
+    pub output_sha256: String,
+    /// The image that ran, with its digest.
+    pub image: String,
+}
+
+/// The workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReleaseFound {
+    /// What is recorded.
+    pub status: ReleaseStatus,
+    /// Literal values of the variables that the run asks about.
+    pub environment: BTreeMap<String, String>,
+    /// Variables that come from Secrets: mounted into the preflight pod, never read by the operator.
+    pub environment_secrets: BTreeMap<String, SecretKey>,
+}
+
+/// One key of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretKey {
+    /// Name of the Secret.
+    pub name: String,
+    /// Key in it.
+    pub key: String,
+}
+
+/// The flag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FlagObservation {
+    /// Its value as JSON, or `absent`.
+    Value(String),
+    /// It cannot be read or is no flag: what to change.
+    Problem(Problem),
+}
+
+/// The run that holds the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HolderObservation {
+    /// It is there and not finished.
+    Live,
+    /// It is finished, or gone: its claim may be taken over.
+    Over,
+    /// It is a run of another cluster, or may not be read.
+    Unknown,
+}

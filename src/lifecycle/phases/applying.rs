@@ -1,0 +1,62 @@
+//! The rows are written, by the engine or by the team's script.
+
+use super::rolling_back;
+use crate::api::Phase;
+use crate::api::conditions::{ConditionType, Truth};
+use crate::api::status::{ResultStatus, Step, StepResult};
+use crate::lifecycle::pass::Pass;
+use crate::lifecycle::step::StepEnded;
+use crate::protocol::{Outcome, StepReport};
+
+/// The reason with which apply ends when too many rows changed since the plan, before it wrote any.
+const DRIFT: &str = "DriftAboveLimit";
+
+pub(super) fn on_enter(pass: &mut Pass<'_>) {
+    let claimed = pass.status.steps.iter().any(|s| s.step == Step::Claim && s.result == Some(StepResult::Passed));
+    if claimed {
+        write(pass);
+    } else {
+        pass.begin(Step::Claim, 0);
+    }
+}
+
+/// The first Job that writes rows.
+pub(super) fn write(pass: &mut Pass<'_>) {
+    let step = if pass.run.spec.backfill.sql.is_some() { Step::Apply } else { Step::Script };
+    pass.begin(step, 0);
+}
+
+pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
+    let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Apply, 0) };
+    let report = match report.map(|r| *r) {
+        Some(StepReport::Apply(report)) => Some(report),
+        None if verdict.outcome == Outcome::Failed => None,
+        _ => return super::unexpected(pass, Step::Apply, 0),
+    };
+    if let Some(report) = report {
+        pass.status.result = Some(report.result);
+    }
+    if verdict.outcome != Outcome::Passed {
+        pass.set(ConditionType::Applied, Truth::False, &verdict.reason, &verdict.message);
+        if verdict.reason == DRIFT && pass.status.result.as_ref().is_none_or(|r| r.written == 0) {
+            // Nothing is written yet: the plan is made anew, and people are asked again.
+            pass.status.message.clone_from(&verdict.message);
+            pass.event(true, DRIFT, &verdict.message);
+            return pass.begin(Step::Replan, 0);
+        }
+        return rolling_back::failed(pass, &verdict.reason, &format!("apply: {}", verdict.message));
+    }
+    pass.set(ConditionType::Applied, Truth::True, "Applied", &verdict.message);
+    pass.enter(Phase::Verifying, "Applied", "compares what was written with what was planned");
+}
+
+pub(super) fn script_ended(pass: &mut Pass<'_>, ended: StepEnded) {
+    let StepEnded::Team(end) = ended else { return super::unexpected(pass, Step::Script, 0) };
+    pass.status.result = Some(ResultStatus { output: end.output_tail, ..ResultStatus::default() });
+    if !end.passed {
+        pass.set(ConditionType::Applied, Truth::False, "ScriptFailed", &end.message);
+        return rolling_back::failed(pass, "ScriptFailed", &format!("the script failed: {}", end.message));
+    }
+    pass.set(ConditionType::Applied, Truth::True, "ScriptPassed", "the script ended well");
+    pass.enter(Phase::Verifying, "Applied", "makes the run's checks");
+}

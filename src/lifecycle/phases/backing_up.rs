@@ -1,0 +1,28 @@
+//! The backup, and its proof.
+
+use super::{awaiting_approval, terminal};
+use crate::api::Phase;
+use crate::api::conditions::{ConditionType, Truth};
+use crate::api::status::Step;
+use crate::lifecycle::pass::Pass;
+use crate::lifecycle::step::StepEnded;
+use crate::protocol::{Outcome, StepReport};
+
+pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
+    let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Backup, 0) };
+    if verdict.outcome != Outcome::Passed {
+        pass.set(ConditionType::BackedUp, Truth::False, &verdict.reason, &verdict.message);
+        return terminal::end(pass, Phase::Failed, &verdict.reason, &format!("backup: {}", verdict.message));
+    }
+    let Some(StepReport::Backup(report)) = report.map(|r| *r) else { return super::unexpected(pass, Step::Backup, 0) };
+    let proof = report.backup.proof.clone();
+    pass.status.backup = Some(report.backup);
+    pass.set(ConditionType::BackedUp, Truth::True, "BackedUp", &verdict.message);
+    pass.set(ConditionType::BackupVerified, Truth::True, &proof, "every block was read back, and every table of the run is in it");
+    // A backup that was only renewed leaves the approved plan as it is.
+    if pass.status.plan.is_some() {
+        awaiting_approval::ask_for_plan(pass, "BackupRenewed");
+    } else {
+        pass.enter(Phase::Planning, "BackedUp", "computes the exact changes, read-only");
+    }
+}

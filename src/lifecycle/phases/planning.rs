@@ -1,0 +1,63 @@
+//! The plan: exact for SQL, the dry run's output for a script.
+
+use super::{awaiting_approval, terminal};
+use crate::api::Phase;
+use crate::api::conditions::{ConditionType, Truth};
+use crate::api::status::{PlanStatus, Step};
+use crate::lifecycle::pass::Pass;
+use crate::lifecycle::plan_digest::plan_digest;
+use crate::lifecycle::step::StepEnded;
+use crate::protocol::{Outcome, StepReport};
+
+/// Said to everybody who approves a script.
+const SCRIPT_REMARK: &str = "script mode: what the script really writes is up to the script. No exact plan, no row-by-row undo, no audit entries by the operator; the way back is a restore of the backup";
+
+pub(super) fn on_enter(pass: &mut Pass<'_>) {
+    let step = if pass.run.spec.backfill.sql.is_some() { Step::Plan } else { Step::DryRun };
+    pass.begin(step, 0);
+}
+
+pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
+    let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Plan, 0) };
+    let report = match report.map(|r| *r) {
+        Some(StepReport::Plan(report)) => Some(report),
+        None if verdict.outcome == Outcome::Failed => None,
+        _ => return super::unexpected(pass, Step::Plan, 0),
+    };
+    if let Some(report) = report {
+        accept(pass, report.plan);
+    }
+    if verdict.outcome == Outcome::Failed {
+        pass.set(ConditionType::Validated, Truth::False, &verdict.reason, &verdict.message);
+        return terminal::end(pass, Phase::Failed, &verdict.reason, &format!("plan: {}", verdict.message));
+    }
+    pass.set(ConditionType::Planned, Truth::True, "Planned", &verdict.message);
+    pass.set(ConditionType::Validated, Truth::True, "Validated", &verdict.message);
+    if pass.status.plan.as_ref().is_some_and(|p| p.will_write == 0) {
+        return terminal::end(pass, Phase::Succeeded, "NothingToDo", "the plan has no row to write");
+    }
+    awaiting_approval::ask_for_plan(pass, "PlanReady");
+}
+
+/// Takes a plan into the status, with the digest that people approve.
+pub(super) fn accept(pass: &mut Pass<'_>, mut plan: PlanStatus) {
+    plan.digest = plan_digest(pass.run, &plan.rows_digest, pass.status.release.as_ref());
+    plan.planned_at = Some(pass.now);
+    pass.status.plan = Some(plan);
+}
+
+pub(super) fn dry_run_ended(pass: &mut Pass<'_>, ended: StepEnded) {
+    let StepEnded::Team(end) = ended else { return super::unexpected(pass, Step::DryRun, 0) };
+    let plan = PlanStatus {
+        rows_digest: format!("sha256:{}", crate::lifecycle::plan_digest::script_digest(&end.output_sha256, &end.image)),
+        output: end.output_tail,
+        remarks: vec![SCRIPT_REMARK.into()],
+        ..PlanStatus::default()
+    };
+    accept(pass, plan);
+    if !end.passed {
+        return terminal::end(pass, Phase::Failed, "DryRunFailed", &format!("the script's dry run failed: {}", end.message));
+    }
+    pass.set(ConditionType::Planned, Truth::True, "DryRunPassed", "the script's dry run ended well");
+    awaiting_approval::ask_for_plan(pass, "DryRunPassed");
+}

@@ -1,0 +1,155 @@
+//! The way back: the flag first, then undo; where that cannot serve or is not wanted, a restore whose losses are approved.
+
+use super::{flag_back, terminal};
+use crate::api::Phase;
+use crate::api::conditions::{ConditionType, Truth};
+use crate::api::spec::{RollbackMethod, RollbackTrigger};
+use crate::api::status::{CheckResult, CheckStatus, RollbackStatus, Step, Subject};
+use crate::lifecycle::approval;
+use crate::lifecycle::pass::Pass;
+use crate::lifecycle::step::StepEnded;
+use crate::protocol::{Outcome, StepReport};
+use std::time::Duration;
+
+/// Goes back, because the run failed: at once, or when a person says so.
+pub(super) fn failed(pass: &mut Pass<'_>, reason: &str, message: &str) {
+    begin(pass, reason, message);
+}
+
+/// Goes back.
+pub(in crate::lifecycle) fn begin(pass: &mut Pass<'_>, reason: &str, message: &str) {
+    pass.status.awaiting = None;
+    pass.status.waiting_for = None;
+    pass.status.rollback = Some(RollbackStatus { reason: format!("{reason}: {message}"), ..RollbackStatus::default() });
+    pass.enter(Phase::RollingBack, reason, message);
+    // The entry only writes down that the way back begins; the next pass takes the first step on it.
+    pass.set(ConditionType::RolledBack, Truth::Unknown, reason, message);
+}
+
+/// True while people are asked about a restore.
+pub(in crate::lifecycle) fn is_awaiting_restore(pass: &Pass<'_>) -> bool {
+    pass.status.awaiting.as_ref().is_some_and(|a| a.subject == Subject::Restore)
+}
+
+pub(super) fn idle(pass: &mut Pass<'_>) {
+    if !flag_back(pass) {
+        return;
+    }
+    let manual = pass.run.spec.rollback.trigger == RollbackTrigger::Manual && pass.status.abort.is_none();
+    if manual {
+        let why = pass.status.rollback.as_ref().map(|r| r.reason.clone()).unwrap_or_default();
+        pass.stall(
+            "RollbackIsManual",
+            &format!(
+                "{why}; rollback.trigger is Manual: set spec.abort: true to take the data back, or spec.abandon: true to leave it as it is"
+            ),
+        );
+        return;
+    }
+    pass.go_on();
+    let script = pass.run.spec.backfill.job.is_some();
+    let (method, step) = match pass.run.spec.rollback.method {
+        RollbackMethod::Restore => (RollbackMethod::Restore, Step::LossAccount),
+        RollbackMethod::Auto if script && touched(pass) => (RollbackMethod::Restore, Step::LossAccount),
+        RollbackMethod::Auto | RollbackMethod::Undo => (RollbackMethod::Undo, Step::Undo),
+    };
+    if let Some(rollback) = pass.status.rollback.as_mut() {
+        rollback.method = Some(method);
+    }
+    pass.begin(step, 0);
+}
+
+/// True where the team's script was started at all.
+fn touched(pass: &Pass<'_>) -> bool {
+    pass.status.steps.iter().any(|s| matches!(s.step, Step::Script | Step::Migrate))
+}
+
+pub(super) fn undo_ended(pass: &mut Pass<'_>, ended: StepEnded) {
+    let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Undo, 0) };
+    match report.map(|r| *r) {
+        Some(StepReport::Undo(report)) => {
+            let rollback = pass.status.rollback.get_or_insert_default();
+            rollback.undone = report.undone;
+            rollback.skipped_because_changed_since = report.skipped;
+            rollback.skipped_keys = report.skipped_keys;
+            note_checks(pass, report.checks);
+        }
+        None if verdict.outcome != Outcome::Passed => {}
+        _ => return super::unexpected(pass, Step::Undo, 0),
+    }
+    if verdict.outcome == Outcome::Passed {
+        return rolled_back(pass, &verdict.message);
+    }
+    if pass.run.spec.rollback.method == RollbackMethod::Auto {
+        pass.event(true, &verdict.reason, &format!("undo cannot serve ({}): a restore is looked at", verdict.message));
+        if let Some(rollback) = pass.status.rollback.as_mut() {
+            rollback.method = Some(RollbackMethod::Restore);
+        }
+        return pass.begin(Step::LossAccount, 0);
+    }
+    rollback_failed(pass, &verdict.reason, &verdict.message);
+}
+
+pub(super) fn loss_account_ended(pass: &mut Pass<'_>, ended: StepEnded) {
+    let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::LossAccount, 0) };
+    let report = match report.map(|r| *r) {
+        Some(StepReport::Loss(report)) => report,
+        _ if verdict.outcome != Outcome::Passed => return rollback_failed(pass, &verdict.reason, &verdict.message),
+        _ => return super::unexpected(pass, Step::LossAccount, 0),
+    };
+    let tables: Vec<String> = report.losses.iter().map(|l| format!("{}: {}", l.table, l.message)).collect();
+    let rollback = pass.status.rollback.get_or_insert_default();
+    rollback.loss_digest.clone_from(&report.digest);
+    rollback.losses = report.losses;
+    if tables.is_empty() {
+        return restore(pass, "NothingToLose");
+    }
+    let question =
+        format!("restore the backup, although it loses what was written since in {} table(s)? {}", tables.len(), tables.join("; "));
+    pass.enter(Phase::AwaitingApproval, "RestoreWouldLose", &question);
+    approval::ask(pass, Subject::Restore, report.digest, question);
+}
+
+/// Begins the restore.
+pub(super) fn restore(pass: &mut Pass<'_>, reason: &str) {
+    if pass.status.phase != Phase::RollingBack {
+        pass.enter(Phase::RollingBack, reason, "restores the backup");
+    }
+    pass.begin(Step::Restore, 0);
+}
+
+pub(super) fn restore_ended(pass: &mut Pass<'_>, ended: StepEnded) {
+    let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Restore, 0) };
+    if let Some(StepReport::Restore(report)) = report.map(|r| *r) {
+        note_checks(pass, report.checks);
+    }
+    if verdict.outcome == Outcome::Passed {
+        rolled_back(pass, &verdict.message);
+    } else {
+        rollback_failed(pass, &verdict.reason, &verdict.message);
+    }
+}
+
+fn note_checks(pass: &mut Pass<'_>, checks: Vec<CheckStatus>) {
+    pass.status.checks.retain(|c| c.phase != Phase::RollingBack);
+    pass.status.checks.extend(checks);
+}
+
+fn rolled_back(pass: &mut Pass<'_>, message: &str) {
+    let bad = pass.status.checks.iter().find(|c| c.phase == Phase::RollingBack && c.result == CheckResult::Failed).cloned();
+    if let Some(check) = bad {
+        return rollback_failed(pass, "ChecksFailed", &format!("{}: {}", check.name, check.message));
+    }
+    let why = pass.status.rollback.as_ref().map(|r| r.reason.clone()).unwrap_or_default();
+    pass.set(ConditionType::RolledBack, Truth::True, "RolledBack", message);
+    terminal::end(pass, Phase::RolledBack, "RolledBack", &format!("{message} ({why})"));
+}
+
+fn rollback_failed(pass: &mut Pass<'_>, reason: &str, message: &str) {
+    pass.set(ConditionType::RolledBack, Truth::False, reason, message);
+    let backup = pass.status.backup.as_ref().map(|b| b.path.clone()).unwrap_or_default();
+    let next =
+        format!("{message}. What to do: look at the database; the backup is {backup}; when the data is right, set spec.abandon: true");
+    terminal::end(pass, Phase::RollbackFailed, reason, &next);
+    pass.look_again(Duration::from_secs(60));
+}

@@ -1,0 +1,56 @@
+//! What was written is compared with what was planned; the run's checks and test Jobs are made.
+
+use super::{enabling_flag, rolling_back};
+use crate::api::Phase;
+use crate::api::conditions::{ConditionType, Truth};
+use crate::api::spec::NotificationEvent;
+use crate::api::status::{CheckResult, CheckStatus, Step};
+use crate::lifecycle::pass::Pass;
+use crate::lifecycle::step::StepEnded;
+use crate::protocol::{Outcome, StepReport};
+
+pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
+    let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Verify, 0) };
+    match report.map(|r| *r) {
+        Some(StepReport::Verify(report)) => {
+            pass.status.checks.retain(|c| c.phase != Phase::Verifying);
+            pass.status.checks.extend(report.checks);
+        }
+        None if verdict.outcome == Outcome::Failed => {}
+        _ => return super::unexpected(pass, Step::Verify, 0),
+    }
+    if verdict.outcome != Outcome::Passed {
+        pass.set(ConditionType::Verified, Truth::False, &verdict.reason, &verdict.message);
+        return rolling_back::failed(pass, &verdict.reason, &format!("verification: {}", verdict.message));
+    }
+    next_test(pass, 0);
+}
+
+pub(super) fn test_ended(pass: &mut Pass<'_>, index: i32, ended: StepEnded) {
+    let StepEnded::Team(end) = ended else { return super::unexpected(pass, Step::Test, index) };
+    let name = test_names(pass).get(usize::try_from(index).unwrap_or(0)).cloned().unwrap_or_default();
+    let result = if end.passed { CheckResult::Passed } else { CheckResult::Failed };
+    let message = if end.passed { "the test Job ended well".into() } else { end.message.clone() };
+    pass.status.checks.push(CheckStatus { name: name.clone(), phase: Phase::Verifying, result, message });
+    if !end.passed {
+        pass.set(ConditionType::Verified, Truth::False, "TestFailed", &end.message);
+        return rolling_back::failed(pass, "TestFailed", &format!("test {name}: {}", end.message));
+    }
+    next_test(pass, index + 1);
+}
+
+fn test_names(pass: &Pass<'_>) -> Vec<String> {
+    pass.run.spec.verify.iter().filter(|c| c.job.is_some()).map(|c| c.name.clone()).collect()
+}
+
+fn next_test(pass: &mut Pass<'_>, index: i32) {
+    let tests = i32::try_from(test_names(pass).len()).unwrap_or(0);
+    if index < tests {
+        return pass.begin(Step::Test, index);
+    }
+    let message = "what was written is what was planned, and every check holds";
+    pass.set(ConditionType::Verified, Truth::True, "Verified", message);
+    let written = pass.status.result.as_ref().map_or(0, |r| r.written);
+    pass.tell(NotificationEvent::Applied, &format!("{written} rows written and verified"));
+    enabling_flag::begin(pass);
+}

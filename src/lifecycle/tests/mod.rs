@@ -1,0 +1,6 @@
+//! The pure core against a world that answers as Kubernetes and the steps would, and that forgets effects as a crash does.
+
+mod fixtures;
+mod paths;
+mod properties;
+mod world;

@@ -1,0 +1,258 @@
+//! Validate: from what a person wrote to what the decision works with. What CRD rules cannot hold is found here.
+
+use crate::api::spec::{BackfillRun, BackfillRunSpec, TeamJob};
+use crate::api::{FINALIZER, REQUESTED_BY, duration};
+use crate::protocol::RunIdentity;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use kube::ResourceExt;
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+use thiserror::Error;
+
+/// What of the resource's metadata the decision needs; there even where the spec is not valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunMeta {
+    /// Namespace, name and uid.
+    pub identity: RunIdentity,
+    /// Generation of the spec.
+    pub generation: Option<i64>,
+    /// The resource is being deleted.
+    pub deleting: bool,
+    /// Our finalizer is on it.
+    pub finalizer: bool,
+    /// Who asked for the run, where it is known.
+    pub requested_by: Option<String>,
+}
+
+/// What the operator's configuration says about every run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperatorPolicy {
+    /// At least so many approvals; a run can only ask for more.
+    pub minimum_approvals: i32,
+}
+
+/// A run that can be worked with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidRun {
+    /// Its metadata.
+    pub meta: RunMeta,
+    /// Its spec.
+    pub spec: BackfillRunSpec,
+    /// SHA-256 of the data-relevant spec as the user wrote it.
+    pub spec_hash: String,
+    /// How many approvals are needed, with the operator's floor and one more where the requester is not known.
+    pub approvals_required: i32,
+    /// How long approvals are waited for.
+    pub approval_timeout: Duration,
+    /// How long the dump may take.
+    pub backup_timeout: Duration,
+    /// How old a backup may be when rows are written.
+    pub backup_max_age: Duration,
+    /// How long the logs are watched.
+    pub monitor_duration: Option<Duration>,
+    /// Time for the team's migrations.
+    pub migrate_timeout: Duration,
+    /// Time for the team's script, dry.
+    pub dry_run_timeout: Duration,
+    /// Time for the team's script.
+    pub script_timeout: Duration,
+    /// Time for each test Job.
+    pub test_timeouts: Vec<Duration>,
+}
+
+/// Why a spec cannot work. The variant is the reason of the Stalled condition.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Invalid {
+    /// A duration is not one, or zero where that makes no sense.
+    #[error("{field}: {text:?} is not a duration above zero: write it as in 30s, 2h or 1h30m")]
+    BadDuration {
+        /// Where.
+        field: String,
+        /// What stands there.
+        text: String,
+    },
+    /// A Job template is not a pod template.
+    #[error("{field}: not a pod template: {message}")]
+    BadTemplate {
+        /// Where.
+        field: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A regular expression does not compile.
+    #[error("monitor.logs.patterns[{name}].regex: {message}")]
+    BadRegex {
+        /// Name of the pattern.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A JSON Schema does not compile.
+    #[error("backfill.sql.validate[{name}].schema: {message}")]
+    BadSchema {
+        /// Name of the rule.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Two things have the same name.
+    #[error("{field}: the name {name:?} stands there twice: give each its own")]
+    DuplicateName {
+        /// Where.
+        field: String,
+        /// The name.
+        name: String,
+    },
+}
+
+impl Invalid {
+    /// The reason, as conditions and events write it.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::BadDuration { .. } => "BadDuration",
+            Self::BadTemplate { .. } => "BadTemplate",
+            Self::BadRegex { .. } => "BadRegex",
+            Self::BadSchema { .. } => "BadSchema",
+            Self::DuplicateName { .. } => "DuplicateName",
+        }
+    }
+}
+
+impl RunMeta {
+    /// Reads the metadata.
+    #[must_use]
+    pub fn of(run: &BackfillRun) -> Self {
+        Self {
+            identity: RunIdentity {
+                namespace: run.namespace().unwrap_or_default(),
+                name: run.name_any(),
+                uid: run.uid().unwrap_or_default(),
+            },
+            generation: run.metadata.generation,
+            deleting: run.metadata.deletion_timestamp.is_some(),
+            finalizer: run.finalizers().iter().any(|f| f == FINALIZER),
+            requested_by: run.annotations().get(REQUESTED_BY).cloned(),
+        }
+    }
+}
+
+/// Parses the spec once; everything after it works with values that are known to be good.
+///
+/// # Errors
+/// [`Invalid`] says what to change.
+pub fn validate(run: &BackfillRun, policy: OperatorPolicy) -> Result<ValidRun, Invalid> {
+    let spec = &run.spec;
+    let meta = RunMeta::of(run);
+    check_names(spec)?;
+    check_patterns(spec)?;
+    check_schemas(spec)?;
+    let positive = |field: &str, text: &str| match duration::parse(text) {
+        Some(d) if !d.is_zero() => Ok(d),
+        _ => Err(Invalid::BadDuration { field: field.into(), text: text.into() }),
+    };
+    positive("database.statementTimeout", &spec.database.statement_timeout)?;
+    if let Some(sql) = &spec.backfill.sql
+        && duration::parse(&sql.batch.pause).is_none()
+    {
+        return Err(Invalid::BadDuration { field: "backfill.sql.batch.pause".into(), text: sql.batch.pause.clone() });
+    }
+    let team = |field: &str, job: Option<&TeamJob>| match job {
+        Some(job) => check_template(field, job).and_then(|()| positive(&format!("{field}.timeout"), &job.timeout)),
+        None => Ok(Duration::ZERO),
+    };
+    let script = spec.backfill.job.as_ref();
+    let unknown_requester = i32::from(meta.requested_by.is_none());
+    Ok(ValidRun {
+        approvals_required: spec.approval.required.max(policy.minimum_approvals) + unknown_requester,
+        approval_timeout: positive("approval.timeout", &spec.approval.timeout)?,
+        backup_timeout: positive("backup.timeout", &spec.backup.timeout)?,
+        backup_max_age: positive("backup.maxAge", &spec.backup.max_age)?,
+        monitor_duration: spec.monitor.as_ref().map(|m| positive("monitor.duration", &m.duration)).transpose()?,
+        migrate_timeout: team("migrations.job", spec.migrations.as_ref().map(|m| &m.job))?,
+        dry_run_timeout: team("backfill.job.dryRun", script.map(|s| &s.dry_run))?,
+        script_timeout: team("backfill.job.apply", script.map(|s| &s.apply))?,
+        test_timeouts: spec
+            .verify
+            .iter()
+            .filter_map(|check| check.job.as_ref().map(|job| team(&format!("verify[{}].job", check.name), Some(job))))
+            .collect::<Result<_, _>>()?,
+        spec_hash: spec_hash(spec),
+        spec: spec.clone(),
+        meta,
+    })
+}
+
+fn check_template(field: &str, job: &TeamJob) -> Result<(), Invalid> {
+    let bad = |message: String| Invalid::BadTemplate { field: format!("{field}.template"), message };
+    let template: PodTemplateSpec =
+        serde_json::from_value(serde_json::Value::Object(job.template.clone())).map_err(|e| bad(e.to_string()))?;
+    match template.spec {
+        Some(spec) if !spec.containers.is_empty() => Ok(()),
+        _ => Err(bad("spec.containers is missing or empty".into())),
+    }
+}
+
+fn check_patterns(spec: &BackfillRunSpec) -> Result<(), Invalid> {
+    for pattern in spec.monitor.iter().flat_map(|m| &m.logs.patterns) {
+        regex::Regex::new(&pattern.regex).map_err(|e| Invalid::BadRegex { name: pattern.name.clone(), message: e.to_string() })?;
+    }
+    Ok(())
+}
+
+fn check_schemas(spec: &BackfillRunSpec) -> Result<(), Invalid> {
+    for rule in spec.backfill.sql.iter().flat_map(|sql| &sql.validate) {
+        jsonschema::draft202012::new(&serde_json::Value::Object(rule.schema.inline.clone()))
+            .map_err(|e| Invalid::BadSchema { name: rule.name.clone(), message: e.to_string() })?;
+    }
+    Ok(())
+}
+
+fn check_names(spec: &BackfillRunSpec) -> Result<(), Invalid> {
+    let lists: [(&str, Vec<&str>); 4] = [
+        ("preflight.checks", spec.preflight.iter().flat_map(|p| &p.checks).map(|c| c.name.as_str()).collect()),
+        ("verify", spec.verify.iter().map(|c| c.name.as_str()).collect()),
+        ("monitor.logs.patterns", spec.monitor.iter().flat_map(|m| &m.logs.patterns).map(|p| p.name.as_str()).collect()),
+        ("backfill.sql.validate", spec.backfill.sql.iter().flat_map(|s| &s.validate).map(|v| v.name.as_str()).collect()),
+    ];
+    for (field, names) in lists {
+        let mut seen = std::collections::BTreeSet::new();
+        if let Some(name) = names.into_iter().find(|n| !seen.insert(*n)) {
+            return Err(Invalid::DuplicateName { field: field.into(), name: name.into() });
+        }
+    }
+    Ok(())
+}
+
+/// SHA-256 of the canonical spec without what may change at any time.
+fn spec_hash(spec: &BackfillRunSpec) -> String {
+    hex::encode(Sha256::digest(canonical_spec(spec).to_string()))
+}
+
+/// The spec as canonical JSON (keys sorted), without what may change later: such changes void nothing.
+#[must_use]
+pub(super) fn canonical_spec(spec: &BackfillRunSpec) -> serde_json::Value {
+    let mut spec = spec.clone();
+    spec.suspend = false;
+    spec.abort = false;
+    spec.abandon = false;
+    spec.approvals.clear();
+    spec.notifications.clear();
+    if let Some(sql) = spec.backfill.sql.as_mut() {
+        sql.batch = crate::api::spec::Batch::default();
+    }
+    canonical(serde_json::to_value(spec).unwrap_or_default())
+}
+
+/// Sorts the keys of every object.
+fn canonical(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) => {
+            let sorted: std::collections::BTreeMap<_, _> = map.into_iter().map(|(k, v)| (k, canonical(v))).collect();
+            Value::Object(sorted.into_iter().collect())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(canonical).collect()),
+        other => other,
+    }
+}

@@ -1,0 +1,282 @@
+//! The definition of `BackfillRun` on a real API server: what it takes, what it refuses, and in which words.
+//!
+//! Each test installs the definition under an API group of its own and takes it away again, so that tests neither
+//! disturb one another nor what is installed in the cluster.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests say what they expect by failing"
+)]
+
+#[path = "cluster/client.rs"]
+mod client;
+
+use futures::FutureExt as _;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
+use serde_json::{Value, json};
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+const SMALLEST: &str = include_str!("../examples/smallest/backfillrun.yaml");
+const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+struct Cluster {
+    client: kube::Client,
+    group: String,
+    runs: Api<DynamicObject>,
+}
+
+/// Runs `test` against the definition under the group `NAME.backfill.dev`.
+async fn with_definition<F: AsyncFnOnce(&Cluster)>(name: &str, test: F) {
+    let client = client::client().await;
+    let group = format!("{name}.backfill.dev");
+    let crd_name = format!("backfillruns.{group}");
+    let mut definition = backfill_operator::api::crd::definition().unwrap();
+    definition["metadata"]["name"] = json!(crd_name);
+    definition["spec"]["group"] = json!(group);
+    // Short names and categories belong to the real one.
+    definition["spec"]["names"] = json!({"kind": "BackfillRun", "plural": "backfillruns", "singular": "backfillrun"});
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let apply = PatchParams::apply("resource-test").force();
+    crds.patch(&crd_name, &apply, &Patch::Apply(&definition)).await.expect("the API server takes the definition");
+    let established = await_condition(crds.clone(), &crd_name, conditions::is_crd_established());
+    tokio::time::timeout(Duration::from_secs(30), established).await.expect("established within 30 s").unwrap();
+
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(&group, "v1alpha1", "BackfillRun"), "backfillruns");
+    let runs = Api::namespaced_with(client.clone(), "default", &resource);
+    let cluster = Cluster { client, group, runs };
+    for _ in 0..100 {
+        if cluster.runs.list(&kube::api::ListParams::default()).await.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let end = AssertUnwindSafe(test(&cluster)).catch_unwind().await;
+    let _ = crds.delete(&crd_name, &DeleteParams::default()).await;
+    if let Err(panic) = end {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+impl Cluster {
+    fn smallest(&self) -> Value {
+        let mut run: Value = serde_yaml_ng::from_str(SMALLEST).unwrap();
+        run["apiVersion"] = json!(format!("{}/v1alpha1", self.group));
+        run
+    }
+
+    /// The server's answer to the smallest run with `patch` merged in; nothing is stored.
+    async fn dry_create(&self, patch: &Value) -> Result<(), String> {
+        let mut run = self.smallest();
+        merge(&mut run, patch);
+        let object = serde_json::from_value(run).unwrap();
+        let params = PostParams { dry_run: true, field_manager: None };
+        self.runs.create(&params, &object).await.map(drop).map_err(message)
+    }
+
+    async fn patch(&self, patch: &Value) -> Result<(), String> {
+        self.runs.patch("import-generation", &PatchParams::default(), &Patch::Merge(patch)).await.map(drop).map_err(message)
+    }
+
+    /// An update of a stored run; the answer only, nothing is changed.
+    async fn dry_patch(&self, patch: &Value) -> Result<(), String> {
+        self.runs.patch("import-generation", &PatchParams::default().dry_run(), &Patch::Merge(patch)).await.map(drop).map_err(message)
+    }
+}
+
+fn message(error: kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => panic!("no answer of the API server: {other}"),
+    }
+}
+
+/// A JSON merge patch.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (key, value) in patch {
+        if value.is_null() {
+            target.as_object_mut().unwrap().shift_remove(key);
+        } else {
+            merge(&mut target[key], value);
+        }
+    }
+}
+
+fn job() -> Value {
+    json!({"template": {"spec": {"containers": [{"name": "app", "image": "app:1"}]}}})
+}
+
+#[tokio::test]
+async fn the_smallest_run_is_at_most_25_lines_and_accepted_with_safe_defaults() {
+    assert!(SMALLEST.lines().count() <= 25);
+    with_definition("smallest", async |cluster| {
+        let object = serde_json::from_value(cluster.smallest()).unwrap();
+        let stored = cluster.runs.create(&PostParams { dry_run: true, field_manager: None }, &object).await.unwrap();
+        let spec = &stored.data["spec"];
+        assert_eq!(spec["approval"], json!({"required": 1, "timeout": "72h"}));
+        assert_eq!(spec["rollback"], json!({"trigger": "Failure", "method": "Auto"}));
+        assert_eq!(spec["backfill"]["sql"]["drift"], json!({"mode": "Skip", "maxPercent": 1}));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_rule_refuses_in_its_own_words() {
+    let cases = [
+        (json!({"metadata": {"name": "x".repeat(64)}}), "metadata.name: at most 63 characters"),
+        (
+            json!({"spec": {"approvals": {"x".repeat(257): {"decision": "Approve", "digest": DIGEST}}}}),
+            "a user name has at most 256 characters",
+        ),
+        (json!({"spec": {"approvals": {"maria": {"decision": "Approve", "digest": "latest"}}}}), "should match '^sha256:[0-9a-f]{64}$'"),
+        (
+            json!({"spec": {"backfill": {"sql": {"writes": [{"table": "scenarios", "set": {"a": "1"}}]}}}}),
+            "writes: set table and match together, or neither",
+        ),
+        (json!({"spec": {"backfill": {"job": {"dryRun": job(), "apply": job()}}}}), "backfill: set exactly one of sql"),
+        (json!({"spec": {"backfill": {"sql": null}}}), "backfill: set exactly one of sql"),
+        (json!({"spec": {"backfill": {"sql": {"writes": []}}}}), "should have at least 1 items"),
+        (json!({"spec": {"database": {"tls": {"mode": "VerifyFull"}}}}), "tls.mode VerifyFull needs tls.caSecretRef"),
+        (
+            json!({"spec": {"preflight": {"environment": [{"name": "APP_ENV", "value": "staging", "matches": "database"}]}}}),
+            "preflight.environment: set exactly one of value and matches",
+        ),
+        (
+            json!({"spec": {"preflight": {"checks": [{"name": "c", "sql": "SELECT 1", "expect": {"equals": 1, "atMost": 2}}]}}}),
+            "expect: set equals, or atLeast and/or atMost",
+        ),
+        (
+            json!({"spec": {"release": {"workloadRef": {"name": "app"}, "commitFrom": {"label": "a", "annotation": "b"}}}}),
+            "release.commitFrom: set exactly one of label, annotation, imageTag",
+        ),
+        (
+            json!({"spec": {"verify": [{"name": "v", "sql": "SELECT 1", "expect": {"equals": 1}, "job": job()}]}}),
+            "verify: set exactly one of sql and job",
+        ),
+        (json!({"spec": {"verify": [{"name": "v", "sql": "SELECT 1"}]}}), "verify: sql and expect go together"),
+        (
+            json!({"spec": {"verify": [{"name": "v", "job": {"template": {"spec": {}}}}]}}),
+            "spec.verify[0].job.template.spec.containers: Required value",
+        ),
+        (
+            json!({"spec": {"migrations": {"job": {"template": {"spec": {"containers": []}}}}}}),
+            "spec.migrations.job.template.spec.containers",
+        ),
+        (json!({"spec": {"backup": {"maxAge": "soon"}}}), "spec.backup.maxAge"),
+        (json!({"spec": {"backup": {"destination": {"persistentVolumeClaim": {"path": "../up"}}}}}), "persistentVolumeClaim.path"),
+        (
+            json!({"spec": {"featureFlag": {"name": "f", "provider": {"configMap": {"name": "c", "key": "k", "path": "no-pointer"}}}}}),
+            "spec.featureFlag.provider.configMap.path",
+        ),
+        (json!({"spec": {"approval": {"required": 0}}}), "spec.approval.required"),
+    ];
+    with_definition("rules", async |cluster| {
+        for (patch, expected) in &cases {
+            let answer = cluster.dry_create(patch).await.expect_err(&format!("accepted: {patch}"));
+            assert!(answer.contains(expected), "{patch}\n  expected: {expected}\n  answered: {answer}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_field_that_is_null_does_not_count_as_set() {
+    with_definition("nulls", async |cluster| {
+        let mut run = cluster.smallest();
+        run["spec"]["verify"] = json!([{"name": "v", "sql": "SELECT 1", "expect": {"equals": null}}]);
+        let object = serde_json::from_value(run).unwrap();
+        let answer = cluster.runs.create(&PostParams { dry_run: true, field_manager: None }, &object).await.map(drop).map_err(message);
+        let answer = answer.expect_err("an expectation that expects nothing was accepted");
+        assert!(answer.contains("expect"), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unknown_field_is_refused_where_it_stands() {
+    with_definition("unknown", async |cluster| {
+        let mut run = cluster.smallest();
+        run["spec"]["backfill"]["sql"]["source"]["limit"] = json!(5);
+        let path = format!("/apis/{}/v1alpha1/namespaces/default/backfillruns?dryRun=All&fieldValidation=Strict", cluster.group);
+        let request =
+            axum::http::Request::post(path).header("content-type", "application/json").body(serde_json::to_vec(&run).unwrap()).unwrap();
+        let answer = cluster.client.request::<Value>(request).await.map(drop).map_err(message).unwrap_err();
+        assert!(answer.contains("unknown field \"spec.backfill.sql.source.limit\""), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn once_data_changes_only_what_steers_the_run_may_change() {
+    with_definition("frozen", async |cluster| {
+        let mut run = cluster.smallest();
+        run["spec"]["migrations"] = json!({"job": job()});
+        run["spec"]["verify"] = json!([{"name": "v", "job": job()}]);
+        cluster.runs.create(&PostParams::default(), &serde_json::from_value(run).unwrap()).await.unwrap();
+        cluster.patch(&json!({"spec": {"approval": {"required": 2}}})).await.expect("free before data changes");
+        let status = Patch::Merge(json!({"status": {"mutationStarted": true}}));
+        cluster.runs.patch_status("import-generation", &PatchParams::default(), &status).await.unwrap();
+
+        for patch in frozen_changes() {
+            let answer = cluster.dry_patch(&patch).await.expect_err(&format!("accepted: {patch}"));
+            assert!(answer.contains("data has begun to change (status.mutationStarted)"), "{patch}: {answer}");
+        }
+        for patch in [
+            json!({"metadata": {"labels": {"a": "b"}}}),
+            json!({"spec": {"suspend": true}}),
+            json!({"spec": {"abandon": true}}),
+            json!({"spec": {"backfill": {"sql": {"batch": {"size": 10, "pause": "1s"}}}}}),
+            json!({"spec": {"approvals": {"maria@example.org": {"decision": "Approve", "digest": DIGEST}}}}),
+            json!({"spec": {"notifications": [{"channel": "team", "events": ["Failed"]}]}}),
+        ] {
+            cluster.dry_patch(&patch).await.unwrap_or_else(|answer| panic!("refused: {patch}: {answer}"));
+        }
+
+        cluster.patch(&json!({"spec": {"abort": true}})).await.expect("abort is always possible");
+        for patch in [json!({"spec": {"abort": false}}), json!({"spec": {"abort": null}})] {
+            let answer = cluster.dry_patch(&patch).await.unwrap_err();
+            assert!(answer.contains("spec.abort cannot be taken back"), "{answer}");
+        }
+    })
+    .await;
+}
+
+/// One change of every part that was approved, unknown fields of Job templates and removals included.
+fn frozen_changes() -> Vec<Value> {
+    let other = json!({"template": {"spec": {"containers": [{"name": "app", "image": "app:2"}]}}});
+    vec![
+        json!({"spec": {"database": {"secretRef": {"name": "other"}}}}),
+        json!({"spec": {"podTemplate": {"labels": {"a": "b"}}}}),
+        json!({"spec": {"release": {"workloadRef": {"name": "other"}}}}),
+        json!({"spec": {"preflight": {"minFreeSpace": "1Gi"}}}),
+        json!({"spec": {"backup": {"maxAge": "1h"}}}),
+        json!({"spec": {"migrations": {"job": other}}}),
+        json!({"spec": {"migrations": null}}),
+        json!({"spec": {"backfill": {"sql": {"source": {"where": "true"}}}}}),
+        json!({"spec": {"backfill": {"sql": {"source": {"where": null}}}}}),
+        json!({"spec": {"backfill": {"sql": {"validate": [{"name": "n", "value": "s.a", "schema": {"inline": {}}}]}}}}),
+        json!({"spec": {"backfill": {"sql": {"writes": [{"set": {"a": "1"}}]}}}}),
+        json!({"spec": {"backfill": {"sql": {"audit": {"column": "metadata", "path": ["a"]}}}}}),
+        json!({"spec": {"backfill": {"sql": {"samples": {"count": 1}}}}}),
+        json!({"spec": {"backfill": {"sql": {"drift": {"maxPercent": 100}}}}}),
+        json!({"spec": {"backfill": {"sql": null, "job": {"dryRun": job(), "apply": job()}}}}),
+        json!({"spec": {"approval": {"required": 1}}}),
+        json!({"spec": {"verify": [{"name": "v", "job": other}]}}),
+        json!({"spec": {"verify": null}}),
+        json!({"spec": {"rollback": {"trigger": "Manual"}}}),
+        json!({"spec": {"featureFlag": {"name": "f", "provider": {"configMap": {"name": "c", "key": "k", "path": "/f"}}}}}),
+        json!({"spec": {"monitor": {"logs": {"selector": {}, "patterns": [{"name": "p", "regex": "x"}]}}}}),
+    ]
+}
