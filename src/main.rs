@@ -19,6 +19,8 @@ struct Arguments {
 enum Command {
     /// Print the custom resource definition as YAML.
     Crds,
+    /// Print the API reference as Markdown.
+    Reference,
     /// Watch over all runs: what the chart's Deployment does.
     Controller {
         /// The operator's configuration.
@@ -59,6 +61,7 @@ async fn main() -> ExitCode {
     let signal = tokio::spawn(cancel_on_signal(stop.clone()));
     let end = match arguments.command {
         Command::Crds => print_crds(),
+        Command::Reference => print_reference(),
         Command::Controller { config, address } => run_controller(&config, address, stop).await,
         Command::Step { step, root } => run_step(step, &root, stop).await,
     };
@@ -70,6 +73,19 @@ fn print_crds() -> ExitCode {
     match backfill_operator::api::crd::yaml() {
         Ok(yaml) => {
             print!("{yaml}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("the definition cannot be written: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_reference() -> ExitCode {
+    match backfill_operator::reference::markdown() {
+        Ok(page) => {
+            print!("{page}");
             ExitCode::SUCCESS
         }
         Err(error) => {
