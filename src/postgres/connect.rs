@@ -171,7 +171,7 @@ async fn pin(connection: &mut PgConnection, options: &ConnectOptions) -> Result<
     let refused = |e: sqlx::Error| ConnectError::SettingsRefused { detail: describe(&e) };
     let settings = format!(
         "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; \
-         SET extra_float_digits = 1; SET search_path = public; SET lock_timeout = '5s'; SET statement_timeout = {}; \
+         SET extra_float_digits = 1; SET standard_conforming_strings = on; SET search_path = public; SET lock_timeout = '5s'; SET statement_timeout = {}; \
          SET idle_in_transaction_session_timeout = '60s'",
         options.statement_timeout.as_millis()
     );

@@ -17,3 +17,4 @@ mod plan;
 mod server;
 mod undo;
 mod verify;
+mod writes;
