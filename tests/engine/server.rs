@@ -1,7 +1,6 @@
 //! A PostgreSQL server of the tests' own: started by the first test, gone when the test process is gone.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,8 +30,6 @@ rm -rf "$1"
 
 /// A running server.
 pub struct Server {
-    /// Its socket's folder.
-    pub socket: PathBuf,
     /// Its port.
     pub port: u16,
     keeper: Child,
@@ -65,7 +62,7 @@ impl Server {
         let mut line = String::new();
         said.read_line(&mut line).unwrap();
         assert_eq!(line.trim(), "ready", "see {}/initdb.log", socket.display());
-        Self { socket, port, keeper, said }
+        Self { port, keeper, said }
     }
 
     /// Kills the server's processes and starts it again.
