@@ -99,6 +99,14 @@ async fn what_is_misconfigured_stalls_with_what_to_change() {
     pod.secret("port", "1");
     assert_eq!(ended(&pod.run(Step::Preflight)), (Outcome::Stalled, "Unreachable"), "a first contact is a matter of the spec");
 
+    let closed = Database::new("").await;
+    closed
+        .execute_as_superuser(&format!("ALTER DATABASE {0} OWNER TO postgres; REVOKE ALL ON DATABASE {0} FROM PUBLIC", closed.name))
+        .await;
+    let end = Pod::new(&closed, spec("")).run(Step::Preflight);
+    assert_eq!(ended(&end), (Outcome::Stalled, "ConnectDenied"));
+    assert!(end.verdict.message.contains(&format!("GRANT CONNECT ON DATABASE \"{}\" TO \"{}\";", closed.name, closed.owner)));
+
     let mut pod = Pod::new(&database, spec(""));
     pod.input.spec.backfill.sql.as_mut().unwrap().source.table = "scenario_generation".into();
     let end = pod.run(Step::Preflight);
