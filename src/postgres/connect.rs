@@ -38,10 +38,12 @@ pub enum ConnectError {
         detail: String,
     },
     /// The role may not connect to this database.
-    #[error("the role may not connect: {detail}. Run: GRANT CONNECT ON DATABASE … TO …")]
+    #[error("the role may not connect: {detail}. Run: {grant}")]
     ConnectDenied {
         /// The server's words.
         detail: String,
+        /// The statement that helps.
+        grant: String,
     },
     /// There is no such database.
     #[error("{detail}. Check the database's name in the Secret")]
@@ -214,7 +216,11 @@ fn refused(error: &sqlx::Error, credentials: &Credentials) -> ConnectError {
     let detail = describe(error);
     match code.as_str() {
         "3D000" => ConnectError::DatabaseMissing { detail },
-        "42501" => ConnectError::ConnectDenied { detail },
+        "42501" => {
+            let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+            let grant = format!("GRANT CONNECT ON DATABASE {} TO {};", quoted(&credentials.database), quoted(&credentials.username));
+            ConnectError::ConnectDenied { detail, grant }
+        }
         code if code.starts_with("28") => ConnectError::AuthenticationFailed { detail },
         code if code.starts_with("57P") || code.starts_with("53") || code.starts_with("08") => ConnectError::ServerNotReady { detail },
         _ => ConnectError::SettingsRefused { detail },

@@ -88,12 +88,11 @@ pub enum StepError {
 ///
 /// # Errors
 /// [`StepError`] where no verdict could be left behind.
-#[allow(clippy::similar_names, reason = "step and stop are the words of the field")]
-pub async fn run(step: Step, paths: Paths, stop: CancellationToken) -> Result<Outcome, StepError> {
+pub async fn run(step: Step, paths: Paths, cancelled: CancellationToken) -> Result<Outcome, StepError> {
     let text =
         std::fs::read_to_string(&paths.input).map_err(|source| StepError::Input { path: paths.input.display().to_string(), source })?;
     let input: StepInput = serde_json::from_str(&text)?;
-    let context = StepContext { input, paths, stop, reporter: Reporter::default() };
+    let context = StepContext { input, paths, stop: cancelled, reporter: Reporter::default() };
     let end = dispatch(step, &context).await;
     finish(end, &context.paths)
 }
