@@ -105,8 +105,8 @@ async fn run_controller(config: &std::path::Path, address: std::net::SocketAddr,
     }
 }
 
-async fn run_step(step: Step, root: &std::path::Path, stop: CancellationToken) -> ExitCode {
-    match backfill_operator::steps::run(step, Paths::below(root), stop).await {
+async fn run_step(step: Step, root: &std::path::Path, cancelled: CancellationToken) -> ExitCode {
+    match backfill_operator::steps::run(step, Paths::below(root), cancelled).await {
         Ok(Outcome::Passed | Outcome::Failed | Outcome::Inconclusive | Outcome::Stalled | Outcome::Stopped) => ExitCode::SUCCESS,
         Ok(Outcome::Lost) => ExitCode::FAILURE,
         Err(error) => {
