@@ -18,3 +18,4 @@ pub use credentials::{Credentials, CredentialsError};
 pub use failure::{describe, is_connection_loss, sqlstate};
 pub use server::{ServerFacts, facts, system_identifier};
 pub use tools::{ToolError, ToolLogin};
+pub use uri::uri_target;

@@ -62,6 +62,12 @@ pub(super) fn parse(text: &str) -> Result<UriParts, CredentialsError> {
     Ok(parts)
 }
 
+/// Host and database of a text that is a PostgreSQL URI; `None` where it is none.
+#[must_use]
+pub fn uri_target(text: &str) -> Option<(Option<String>, Option<String>)> {
+    parse(text).ok().map(|parts| (parts.host, parts.database))
+}
+
 /// `host:port`, `[::1]:port`, or either alone.
 fn split_address(address: &str) -> (&str, &str) {
     if let Some(rest) = address.strip_prefix('[')

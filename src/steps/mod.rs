@@ -12,12 +12,15 @@ pub mod dump_file;
 mod engine_ends;
 mod loss_account;
 mod plan;
+mod monitor;
+mod preflight;
 mod reporter;
 mod restore;
 pub mod run_tables;
 pub mod session;
 mod undo;
 mod verify;
+pub mod sql_check;
 
 pub use reporter::Reporter;
 
@@ -97,12 +100,14 @@ pub async fn run(step: Step, paths: Paths, stop: CancellationToken) -> Result<Ou
 
 async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
     match step {
+        Step::Preflight => preflight::run(context).await,
         Step::Backup => backup::run(context).await,
         Step::Plan | Step::Replan => plan::run(context).await,
         Step::Claim => claim::run(context).await,
         Step::Apply => apply::run(context).await,
         Step::Verify => verify::run(context).await,
         Step::Undo => undo::run(context).await,
+        Step::Monitor => monitor::run(context).await,
         Step::LossAccount => loss_account::run(context).await,
         Step::Restore => restore::run(context).await,
         other => StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is not a step of ours", other.slug())),

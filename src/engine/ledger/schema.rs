@@ -46,7 +46,7 @@ const TABLES: &[(&str, &str)] = &[
     ("drifted", "run_uid text NOT NULL, ordinal int8 NOT NULL, key jsonb NOT NULL, PRIMARY KEY (run_uid, ordinal)"),
     (
         "table_sums",
-        "run_uid uuid NOT NULL, moment text NOT NULL CHECK (moment IN ('Backup', 'Applied')), table_name text NOT NULL,
+        "run_uid uuid NOT NULL, moment text NOT NULL CHECK (moment IN ('Backup', 'Applied', 'Restored')), table_name text NOT NULL,
          rows int8 NOT NULL, digest text NOT NULL, PRIMARY KEY (run_uid, moment, table_name)",
     ),
 ];

@@ -1,0 +1,87 @@
+//! Tables, columns, keys and expressions of a declared backfill, as the engine resolves them, and the rights on them.
+
+use super::findings::Findings;
+use super::{Cut, unmeasured};
+use crate::engine::catalog::{CatalogError, Privilege, require};
+use crate::engine::model::{Model, ModelError};
+use crate::steps::StepContext;
+use sqlx::postgres::PgConnection;
+
+/// `reader` plans, `writer` writes.
+pub(super) async fn check(
+    context: &StepContext,
+    reader: &mut PgConnection,
+    writer: &mut PgConnection,
+    findings: &mut Findings,
+) -> Result<(), Cut> {
+    let spec = &context.input.spec;
+    let Some(sql) = &spec.backfill.sql else { return Ok(()) };
+    let adds = spec.migrations.as_ref().map(|m| m.adds.as_slice()).unwrap_or_default();
+    let model = match Model::resolve(reader, sql, adds).await {
+        Ok(model) => model,
+        Err(error) => return refused(&error, findings),
+    };
+    findings.passed("tables", "source and targets are there");
+    findings.passed("columns", "all columns are there, or will be added by the migrations");
+    findings.passed("key", format!("({}) names a row", model.source.key.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")));
+    findings.passed("expressions", "PostgreSQL's grammar and catalogue accept them");
+    rights(&model, reader, writer, findings).await
+}
+
+async fn rights(model: &Model, reader: &mut PgConnection, writer: &mut PgConnection, findings: &mut Findings) -> Result<(), Cut> {
+    let mut missing = Vec::new();
+    let mut wants = |found: Result<(), CatalogError>| match found {
+        Ok(()) => Ok(()),
+        Err(CatalogError::PrivilegeMissing { grant }) => {
+            if !missing.contains(&grant) {
+                missing.push(grant);
+            }
+            Ok(())
+        }
+        Err(CatalogError::Database(error)) => Err(Cut::from(error)),
+        Err(other) => Err(Cut::Lost(other.to_string())),
+    };
+    for connection in [&mut *reader, &mut *writer] {
+        wants(require(connection, &model.source.table, Privilege::Select, &[]).await)?;
+        for write in &model.writes {
+            wants(require(connection, &write.table, Privilege::Select, &[]).await)?;
+        }
+    }
+    for write in &model.writes {
+        let columns: Vec<_> = write.sets.iter().map(|set| &set.column).collect();
+        wants(require(writer, &write.table, Privilege::Update, &columns).await)?;
+    }
+    if let Some(audit) = &model.audit {
+        wants(require(writer, &model.source.table, Privilege::Update, &[&audit.column]).await)?;
+    }
+    if missing.is_empty() {
+        findings.passed("role", "the role may read and write what the run does");
+    } else {
+        findings.stalled("role", "PrivilegeMissing", format!("the role lacks rights; as the tables' owner run: {}", missing.join(" ")));
+    }
+    Ok(())
+}
+
+fn refused(error: &ModelError, findings: &mut Findings) -> Result<(), Cut> {
+    if let Some(database) = error.database() {
+        return unmeasured(database, "expressions", findings);
+    }
+    let name = match error {
+        ModelError::Catalog { source, .. } => match source {
+            CatalogError::TableMissing { .. } | CatalogError::NotATable { .. } | CatalogError::Name(_) => "tables",
+            CatalogError::KeyMissing { .. } | CatalogError::KeyNotUnique { .. } => "key",
+            CatalogError::PrivilegeMissing { .. } => "role",
+            CatalogError::ColumnMissing { .. }
+            | CatalogError::ColumnGenerated { .. }
+            | CatalogError::TypeUnknown(_)
+            | CatalogError::Database(_) => "columns",
+        },
+        ModelError::KeyColumnWritten { .. } | ModelError::AuditNotJsonb { .. } | ModelError::AuditColumnWritten { .. } => "columns",
+        ModelError::ExpressionRefused { .. }
+        | ModelError::ExpressionInvalid { .. }
+        | ModelError::NothingPlannable { .. }
+        | ModelError::Database(_) => "expressions",
+    };
+    findings.stalled(name, error.reason(), error.to_string());
+    Ok(())
+}
