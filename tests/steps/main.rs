@@ -4,6 +4,7 @@
 
 mod backup;
 mod loss_account;
+mod monitor;
 mod preflight;
 mod restore;
 #[path = "../support/mod.rs"]
