@@ -10,6 +10,7 @@
 //! | [`config`] | the operator's own configuration | nobody |
 //! | [`flags`] | feature flags, a file a provider | `api` |
 //! | [`notify`] | channels, and what they are told | `api`, `config` |
+//! | [`reference`] | the API reference, out of the definition | `api` |
 //! | [`report`] | the evidence: the filled-in checklist | `api` |
 //! | [`postgres`] | connecting, server facts, command line tools, sums over tables | `api` |
 //! | [`engine`] | the data plane: plan, ledger, apply, undo, verify | `api`, `protocol`, `postgres` |
@@ -25,5 +26,6 @@ pub mod lifecycle;
 pub mod notify;
 pub mod postgres;
 pub mod protocol;
+pub mod reference;
 pub mod report;
 pub mod steps;

@@ -19,6 +19,8 @@ struct Arguments {
 enum Command {
     /// Print the custom resource definition as YAML.
     Crds,
+    /// Print the API reference as Markdown.
+    Reference,
     /// Watch over all runs: what the chart's Deployment does.
     Controller {
         /// The operator's configuration.
@@ -59,6 +61,7 @@ async fn main() -> ExitCode {
     let signal = tokio::spawn(cancel_on_signal(stop.clone()));
     let end = match arguments.command {
         Command::Crds => print_crds(),
+        Command::Reference => print_reference(),
         Command::Controller { config, address } => run_controller(&config, address, stop).await,
         Command::Step { step, root } => run_step(step, &root, stop).await,
     };
@@ -79,6 +82,19 @@ fn print_crds() -> ExitCode {
     }
 }
 
+fn print_reference() -> ExitCode {
+    match backfill_operator::reference::markdown() {
+        Ok(page) => {
+            print!("{page}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("the definition cannot be written: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 async fn run_controller(config: &std::path::Path, address: std::net::SocketAddr, stop: CancellationToken) -> ExitCode {
     match backfill_operator::controller::serve(config, address, stop).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,8 +105,8 @@ async fn run_controller(config: &std::path::Path, address: std::net::SocketAddr,
     }
 }
 
-async fn run_step(step: Step, root: &std::path::Path, stop: CancellationToken) -> ExitCode {
-    match backfill_operator::steps::run(step, Paths::below(root), stop).await {
+async fn run_step(step: Step, root: &std::path::Path, cancelled: CancellationToken) -> ExitCode {
+    match backfill_operator::steps::run(step, Paths::below(root), cancelled).await {
         Ok(Outcome::Passed | Outcome::Failed | Outcome::Inconclusive | Outcome::Stalled | Outcome::Stopped) => ExitCode::SUCCESS,
         Ok(Outcome::Lost) => ExitCode::FAILURE,
         Err(error) => {

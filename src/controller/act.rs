@@ -91,7 +91,23 @@ async fn start_step(context: &Context, run: &BackfillRun, valid: &ValidRun, star
     let input = jobs::input(run, valid, start)?;
     create(&Api::<ConfigMap>::namespaced(client.clone(), namespace), &input, "making a step's input").await?;
     let job = jobs::job(run, valid, start, &context.config)?;
-    create(&Api::<Job>::namespaced(client, namespace), &job, "making a step's Job").await
+    create(&Api::<Job>::namespaced(client.clone(), namespace), &job, "making a step's Job").await?;
+    if let Some(old) = &start.forget {
+        let in_background = DeleteParams::background();
+        let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+        unless_missing(call("deleting an old Job", jobs.delete(old, &in_background)).await)?;
+        let maps: Api<ConfigMap> = Api::namespaced(client, namespace);
+        unless_missing(call("deleting an old input", maps.delete(&jobs::input_name(old), &in_background)).await)?;
+    }
+    Ok(())
+}
+
+/// What is gone already need not be deleted.
+fn unless_missing<T>(answer: Result<T, ControllerError>) -> Result<(), ControllerError> {
+    match answer {
+        Err(error) if code(&error) == Some(404) => Ok(()),
+        other => other.map(|_| ()),
+    }
 }
 
 /// What is there already is left as it is: the next pass sees whether it is ours.
@@ -108,10 +124,7 @@ where
 async fn stop_step(context: &Context, namespace: &str, job_name: &str) -> Result<(), ControllerError> {
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     // In the foreground, so that the Job is there until its pods have ended.
-    match call("deleting a step's Job", jobs.delete(job_name, &DeleteParams::foreground())).await {
-        Err(error) if code(&error) == Some(404) => Ok(()),
-        other => other.map(|_| ()),
-    }
+    unless_missing(call("deleting a step's Job", jobs.delete(job_name, &DeleteParams::foreground())).await)
 }
 
 async fn tell_pod(context: &Context, namespace: &str, job_name: &str, size: &str, pause: &str) -> Result<(), ControllerError> {
@@ -149,21 +162,11 @@ async fn clean_up(context: &Context, run: &BackfillRun) -> Result<(), Controller
     let ours = ListParams::default().labels(&format!("{RUN_UID_LABEL}={}", run.uid().unwrap_or_default()));
     let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
     for job in call("listing the run's Jobs", jobs.list(&ours)).await?.items {
-        let gone = call("deleting a Job", jobs.delete(&job.name_any(), &DeleteParams::background())).await;
-        if let Err(error) = gone
-            && code(&error) != Some(404)
-        {
-            return Err(error);
-        }
+        unless_missing(call("deleting a Job", jobs.delete(&job.name_any(), &DeleteParams::background())).await)?;
     }
     let maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
     for map in call("listing the run's ConfigMaps", maps.list(&ours)).await?.items {
-        let gone = call("deleting a ConfigMap", maps.delete(&map.name_any(), &DeleteParams::default())).await;
-        if let Err(error) = gone
-            && code(&error) != Some(404)
-        {
-            return Err(error);
-        }
+        unless_missing(call("deleting a ConfigMap", maps.delete(&map.name_any(), &DeleteParams::default())).await)?;
     }
     Ok(())
 }

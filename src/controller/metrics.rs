@@ -67,7 +67,7 @@ impl Default for Metrics {
         registry.register("step_ends", "Ends of steps by result", metrics.step_ends.clone());
         registry.register("rows_written", "Source rows written by runs", metrics.rows_written.clone());
         registry.register("notifications", "Messages by channel and result: ok, or the reason of the error", metrics.notifications.clone());
-        registry.register("leader", "1 where this operator holds the lease", metrics.leader.clone());
+        registry.register("leader", "Whether this operator holds the lease", metrics.leader.clone());
         registry.register("build", "This release", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Self { registry, ..metrics }
     }

@@ -51,11 +51,13 @@ pub async fn run(context: Context, namespace: Option<String>, stop: Cancellation
 async fn measured(run: Arc<BackfillRun>, context: Arc<Context>) -> Result<Action, ControllerError> {
     let begun = tokio::time::Instant::now();
     let _pass = context.health.begin(begun);
-    let end = reconcile(run, context.clone()).await;
+    // In a box: a pass holds whole objects of Kubernetes across its calls.
+    let end = Box::pin(reconcile(run, context.clone())).await;
     context.metrics.reconciled(end.as_ref().map_or_else(ControllerError::label, |_| "ok"), begun.elapsed());
     end
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the signature that the controller calls")]
 fn on_error(run: Arc<BackfillRun>, error: &ControllerError, _: Arc<Context>) -> Action {
     match error {
         ControllerError::Conflict => Action::requeue(Duration::from_millis(200)),

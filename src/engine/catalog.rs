@@ -322,7 +322,7 @@ impl Table {
         if added.is_empty() {
             return format!("{} AS {alias}", self.quoted());
         }
-        let nulls: String = added.iter().map(|c| format!(", NULL::{} AS {}", c.full_type, quote(&c.name))).collect();
-        format!("(SELECT x.*{nulls} FROM {} AS x) AS {alias}", self.quoted())
+        let nulls: Vec<String> = added.iter().map(|c| format!("NULL::{} AS {}", c.full_type, quote(&c.name))).collect();
+        format!("(SELECT x.*, {} FROM {} AS x) AS {alias}", nulls.join(", "), self.quoted())
     }
 }

@@ -5,7 +5,7 @@
 
 use super::catalog::Column;
 use super::model::{AuditTarget, Model, Source, Target};
-use super::sql::{quote, quote_literal};
+use super::sql::{Expression, quote, quote_literal};
 use std::fmt::Write as _;
 
 /// The keys that a query is about, as a common table expression: `$1` is the ordinal, `$2` and on the key's columns.
@@ -31,9 +31,10 @@ pub fn source_keys(source: &Source) -> String {
     let rank = match &source.pick {
         None => "1::int8".into(),
         Some(pick) => {
-            let per: String = pick.per.iter().map(|p| format!(", {}", p.in_parentheses())).collect();
+            let groups = std::iter::once(holds.clone()).chain(pick.per.iter().map(Expression::in_parentheses));
+            let groups = groups.collect::<Vec<_>>().join(", ");
             let order = pick.order.in_order_by();
-            format!("row_number() OVER (PARTITION BY {holds}{per} ORDER BY {order}, {})", columns("s", &source.key))
+            format!("row_number() OVER (PARTITION BY {groups} ORDER BY {order}, {})", columns("s", &source.key))
         }
     };
     let (key, from, order) = (texts("s", &source.key), source.table.relation("s"), columns("s", &source.key));

@@ -89,17 +89,18 @@ pub(super) fn standing(pass: &mut Pass<'_>) -> Option<Standing> {
 pub(super) fn explain_waiting(pass: &mut Pass<'_>, missing: i32) {
     let Some(awaiting) = pass.status.awaiting.clone() else { return };
     let requester = pass.run.meta.requested_by.as_deref();
-    let mut message = format!("waits for {missing} more approval(s) of {}: {}", awaiting.digest, awaiting.question);
+    let mut parts = vec![format!("waits for {missing} more approval(s) of {}: {}", awaiting.digest, awaiting.question)];
     for (user, entry) in &pass.run.spec.approvals {
         if entry.digest != awaiting.digest {
-            message.push_str(&format!("; the entry of {user} is about another digest and does not count"));
+            parts.push(format!("the entry of {user} is about another digest and does not count"));
         } else if requester == Some(user.as_str()) && entry.decision == Approval::Approve {
-            message.push_str(&format!("; {user} asked for the run and cannot approve it"));
+            parts.push(format!("{user} asked for the run and cannot approve it"));
         }
     }
     if requester.is_none() {
-        message.push_str("; who asked for the run is not known (annotation backfill.dev/requested-by), so one person more must approve");
+        parts.push("who asked for the run is not known (annotation backfill.dev/requested-by), so one person more must approve".into());
     }
+    let message = parts.join("; ");
     pass.status.message.clone_from(&message);
     pass.set(ConditionType::Approved, Truth::Unknown, "AwaitingApproval", &message);
     pass.look_again_at(awaiting.deadline);

@@ -66,7 +66,7 @@ pub fn refuse(meta: &RunMeta, spec_abandon: bool, invalid: &Invalid, status: &Ba
     Decision { status, effect, events, requeue: None }
 }
 
-/// Abort is remembered, so that a self-healing GitOps tool cannot take it back.
+/// Abort is remembered, so that a self-healing `GitOps` tool cannot take it back.
 fn latch_abort(pass: &mut Pass<'_>) {
     if pass.status.abort.is_some() {
         return;

@@ -65,6 +65,9 @@ pub struct StartStep {
     pub index: i32,
     /// Name of the Job; the input's ConfigMap is called `NAME-input`.
     pub job_name: String,
+    /// Name of the Job of an attempt that is long past: it is deleted, so that a run that is tried again for days leaves
+    /// only its latest attempts behind.
+    pub forget: Option<String>,
     /// What the step is told.
     pub input: StepInput,
     /// SHA-256 of the input.

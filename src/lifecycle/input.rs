@@ -9,12 +9,14 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// So many attempts of a step are kept to be looked at.
+const KEPT_ATTEMPTS: i32 = 3;
 /// A step of ours that looks at most a moment.
-const SHORT: Duration = Duration::from_secs(10 * 60);
+const SHORT: Duration = Duration::from_mins(10);
 /// A step that reads or writes whole tables. When it passes, the attempt counts as lost and the next one goes on.
-const LONG: Duration = Duration::from_secs(24 * 3600);
+const LONG: Duration = Duration::from_hours(24);
 /// What a monitor may take longer than its watch.
-const MONITOR_GRACE: Duration = Duration::from_secs(10 * 60);
+const MONITOR_GRACE: Duration = Duration::from_mins(10);
 
 /// The Job of an attempt, built from the run and its status alone, so that after a crash the same is built again.
 pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) -> StartStep {
@@ -56,6 +58,7 @@ pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) 
         step,
         index,
         job_name: job_name(&run.meta.identity.name, &run.meta.identity.uid, step, attempt),
+        forget: (attempt > KEPT_ATTEMPTS).then(|| job_name(&run.meta.identity.name, &run.meta.identity.uid, step, attempt - KEPT_ATTEMPTS)),
         input,
         input_hash,
         deadline: deadline(pass, step, index),

@@ -16,7 +16,7 @@ const LOST_LIMIT: i32 = 10;
 /// The first wait before another attempt; doubled each time.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 /// The longest wait before another attempt.
-const RETRY_MAX: Duration = Duration::from_secs(120);
+const RETRY_MAX: Duration = Duration::from_mins(2);
 /// A pod that cannot start for so long stalls the run.
 const CANNOT_START: i64 = 5;
 /// While a step runs, its progress is read so often: the status shows it at least every 5 s.
@@ -250,11 +250,11 @@ pub(super) fn stop(pass: &mut Pass<'_>, why: &str) -> bool {
         return true;
     }
     match pass.observed.step.clone().unwrap_or(StepObservation::Absent) {
-        StepObservation::Absent | StepObservation::Foreign => {
-            close(pass, StepResult::Stopped, why);
-            true
-        }
-        StepObservation::Ended { .. } | StepObservation::TeamEnded { .. } | StepObservation::Lost { .. } => {
+        StepObservation::Absent
+        | StepObservation::Foreign
+        | StepObservation::Ended { .. }
+        | StepObservation::TeamEnded { .. }
+        | StepObservation::Lost { .. } => {
             close(pass, StepResult::Stopped, why);
             true
         }

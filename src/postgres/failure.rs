@@ -7,7 +7,7 @@ const SHOWN: &[&str] = &["08", "0A", "23", "25", "26", "28", "2B", "3D", "3F", "
 /// SQLSTATE of the error, where the server sent one.
 #[must_use]
 pub fn sqlstate(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error().and_then(|e| e.code()).map(std::borrow::Cow::into_owned)
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).map(std::borrow::Cow::into_owned)
 }
 
 /// True where the connection gave way (or the server is going down or starting), so that trying again may help and

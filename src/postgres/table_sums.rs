@@ -2,8 +2,8 @@
 //! 64-bit hashes can say; they prove nothing against an adversary, and are for telling people what differs.
 
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, FromRow, Row as _};
 
 /// The text of a row depends on these, so a sum is only comparable under them.
 pub const SETTINGS: &str = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = 'postgres'; \
@@ -11,7 +11,7 @@ pub const SETTINGS: &str = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'I
      SET LOCAL statement_timeout = 0";
 
 /// The tables whose rows a dump has: ordinary tables and partitions outside the system, extensions and the ledger.
-const TABLES: &str = "SELECT n.nspname::text AS schema, c.relname::text AS name, \
+const TABLES: &str = "SELECT n.nspname::text AS schema, c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner, \
      quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS quoted \
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> $1 \
@@ -20,14 +20,27 @@ const TABLES: &str = "SELECT n.nspname::text AS schema, c.relname::text AS name,
      ORDER BY 1, 2";
 
 /// A table by name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TableName {
     /// Its schema.
     pub schema: String,
     /// Its name.
     pub name: String,
-    /// Both as SQL writes them, quoted where needed: `public."Booking"`.
+    /// The role that owns it.
+    pub owner: String,
+    /// Schema and name as SQL writes them, quoted where needed: `public."Booking"`.
     pub quoted: String,
+}
+
+impl FromRow<'_, PgRow> for TableName {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            schema: row.try_get("schema")?,
+            name: row.try_get("name")?,
+            owner: row.try_get("owner")?,
+            quoted: row.try_get("quoted")?,
+        })
+    }
 }
 
 /// The sum over a table.
@@ -46,10 +59,7 @@ pub struct TableSum {
 /// # Errors
 /// Those of the driver.
 pub async fn tables(connection: &mut PgConnection, ledger_schema: &str) -> Result<Vec<TableName>, sqlx::Error> {
-    let rows = sqlx::query(TABLES).bind(ledger_schema).fetch_all(connection).await?;
-    rows.iter()
-        .map(|row| Ok(TableName { schema: row.try_get("schema")?, name: row.try_get("name")?, quoted: row.try_get("quoted")? }))
-        .collect()
+    sqlx::query_as(TABLES).bind(ledger_schema).fetch_all(connection).await
 }
 
 /// The SELECT that measures one table, given as SQL writes it: `rows`, `digest`.
@@ -97,10 +107,10 @@ pub async fn record(
     moment: &str,
     sums: &[TableSum],
 ) -> Result<(), sqlx::Error> {
-    let delete = format!("DELETE FROM {ledger_schema}.table_sums WHERE run_uid = $1::uuid AND moment = $2");
+    let delete = format!("DELETE FROM \"{ledger_schema}\".table_sums WHERE run_uid = $1::uuid AND moment = $2");
     sqlx::query(AssertSqlSafe(delete)).bind(run_uid).bind(moment).execute(&mut *connection).await?;
     let insert = format!(
-        "INSERT INTO {ledger_schema}.table_sums (run_uid, moment, table_name, rows, digest) \
+        "INSERT INTO \"{ledger_schema}\".table_sums (run_uid, moment, table_name, rows, digest) \
          SELECT $1::uuid, $2, * FROM unnest($3::text[], $4::int8[], $5::text[])"
     );
     let names: Vec<&str> = sums.iter().map(|s| s.table.as_str()).collect();
@@ -124,7 +134,7 @@ pub async fn recorded(
         return Ok(None);
     }
     let query = format!(
-        "SELECT table_name, rows, digest FROM {ledger_schema}.table_sums WHERE run_uid = $1::uuid AND moment = $2 ORDER BY table_name"
+        "SELECT table_name, rows, digest FROM \"{ledger_schema}\".table_sums WHERE run_uid = $1::uuid AND moment = $2 ORDER BY table_name"
     );
     let rows = sqlx::query(AssertSqlSafe(query)).bind(run_uid).bind(moment).fetch_all(connection).await?;
     let sums = rows

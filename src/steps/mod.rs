@@ -11,8 +11,8 @@ mod claim;
 pub mod dump_file;
 mod engine_ends;
 mod loss_account;
-mod plan;
 mod monitor;
+mod plan;
 mod preflight;
 mod reporter;
 mod restore;
@@ -20,7 +20,6 @@ pub mod run_tables;
 pub mod session;
 mod undo;
 mod verify;
-pub mod sql_check;
 
 pub use reporter::Reporter;
 
@@ -89,11 +88,11 @@ pub enum StepError {
 ///
 /// # Errors
 /// [`StepError`] where no verdict could be left behind.
-pub async fn run(step: Step, paths: Paths, stop: CancellationToken) -> Result<Outcome, StepError> {
+pub async fn run(step: Step, paths: Paths, cancelled: CancellationToken) -> Result<Outcome, StepError> {
     let text =
         std::fs::read_to_string(&paths.input).map_err(|source| StepError::Input { path: paths.input.display().to_string(), source })?;
     let input: StepInput = serde_json::from_str(&text)?;
-    let context = StepContext { input, paths, stop, reporter: Reporter::default() };
+    let context = StepContext { input, paths, stop: cancelled, reporter: Reporter::default() };
     let end = dispatch(step, &context).await;
     finish(end, &context.paths)
 }
@@ -102,15 +101,17 @@ async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
     match step {
         Step::Preflight => preflight::run(context).await,
         Step::Backup => backup::run(context).await,
+        Step::Monitor => monitor::run(context).await,
         Step::Plan | Step::Replan => plan::run(context).await,
         Step::Claim => claim::run(context).await,
         Step::Apply => apply::run(context).await,
         Step::Verify => verify::run(context).await,
         Step::Undo => undo::run(context).await,
-        Step::Monitor => monitor::run(context).await,
         Step::LossAccount => loss_account::run(context).await,
         Step::Restore => restore::run(context).await,
-        other => StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is not a step of ours", other.slug())),
+        other @ (Step::DryRun | Step::Migrate | Step::Script | Step::Test) => {
+            StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is a Job of the team, not a step of ours", other.slug()))
+        }
     }
 }
 

@@ -2,21 +2,8 @@
 
 use crate::api::spec::BackfillRunSpec;
 use crate::postgres::sqlstate;
-use sqlx::Row as _;
+use crate::postgres::table_sums::TableName;
 use sqlx::postgres::PgConnection;
-
-/// A table that has rows of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunTable {
-    /// Its schema.
-    pub schema: String,
-    /// Its name.
-    pub name: String,
-    /// The role that owns it.
-    pub owner: String,
-    /// Schema and name as SQL writes them, quoted where needed.
-    pub quoted: String,
-}
 
 /// The tables of the spec, source first, each once; none in script mode.
 #[must_use]
@@ -35,8 +22,8 @@ pub fn named(spec: &BackfillRunSpec) -> Vec<&str> {
 ///
 /// # Errors
 /// Those of the driver; a malformed name or a schema that may not be used is no table.
-pub async fn resolve(connection: &mut PgConnection, table: &str) -> Result<Vec<RunTable>, sqlx::Error> {
-    let found = sqlx::query(
+pub async fn resolve(connection: &mut PgConnection, table: &str) -> Result<Vec<TableName>, sqlx::Error> {
+    let found = sqlx::query_as(
         "SELECT n.nspname::text AS schema, c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner, \
          quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS quoted \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -46,21 +33,11 @@ pub async fn resolve(connection: &mut PgConnection, table: &str) -> Result<Vec<R
     .bind(table)
     .fetch_all(connection)
     .await;
-    let rows = match found {
+    match found {
         // 42: a name that is none, a schema without USAGE.
-        Err(error) if sqlstate(&error).is_some_and(|code| code.starts_with("42")) => return Ok(Vec::new()),
-        other => other?,
-    };
-    rows.iter()
-        .map(|row| {
-            Ok(RunTable {
-                schema: row.try_get("schema")?,
-                name: row.try_get("name")?,
-                owner: row.try_get("owner")?,
-                quoted: row.try_get("quoted")?,
-            })
-        })
-        .collect()
+        Err(error) if sqlstate(&error).is_some_and(|code| code.starts_with("42")) => Ok(Vec::new()),
+        other => other,
+    }
 }
 
 /// The size of all tables without their indexes: what a dump grows to at most, since it is compressed and holds no

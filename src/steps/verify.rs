@@ -18,7 +18,7 @@ pub async fn run(context: &StepContext) -> StepEnd {
         return error.end();
     }
     match checked(context).await {
-        Ok(checks) => verdict(checks),
+        Ok(checks) => verdict(&checks),
         Err(end) => end,
     }
 }
@@ -63,7 +63,7 @@ fn passes(check: &CheckStatus) -> bool {
     check.result == CheckResult::Passed || (check.result == CheckResult::Inconclusive && check.name == verify::UNCHANGED_SINCE)
 }
 
-fn verdict(checks: Vec<CheckStatus>) -> StepEnd {
+fn verdict(checks: &[CheckStatus]) -> StepEnd {
     let named = |result: CheckResult| {
         let names: Vec<String> = checks
             .iter()
@@ -73,7 +73,7 @@ fn verdict(checks: Vec<CheckStatus>) -> StepEnd {
         names.join("; ")
     };
     let (failed, inconclusive) = (named(CheckResult::Failed), named(CheckResult::Inconclusive));
-    let report = StepReport::Verify(VerifyReport { checks: checks.clone() });
+    let report = StepReport::Verify(VerifyReport { checks: checks.to_vec() });
     if !failed.is_empty() {
         return StepEnd::reported(Outcome::Failed, "ChecksFailed", failed, report);
     }

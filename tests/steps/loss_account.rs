@@ -1,4 +1,4 @@
-use crate::restore::LEDGER;
+use crate::restore::ledger;
 use crate::support::pod::{Pod, RUN_UID, TABLES, spec};
 use crate::support::postgres::Database;
 use backfill_operator::api::status::Step;
@@ -17,7 +17,8 @@ fn account(pod: &mut Pod) -> LossReport {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_account_has_what_the_application_did_and_not_what_the_run_did() {
-    let database = Database::new(&format!("{TABLES}{LEDGER} CREATE TABLE \"Orders\" (id int); INSERT INTO \"Orders\" VALUES (1);")).await;
+    let database = Database::new(&format!("{TABLES} CREATE TABLE \"Orders\" (id int); INSERT INTO \"Orders\" VALUES (1);")).await;
+    ledger(&database).await;
     let mut pod = Pod::new(&database, spec(""));
     let Some(StepReport::Backup(report)) = pod.run(Step::Backup).report else { panic!("a backup") };
     pod.input.backup = Some(report.backup);

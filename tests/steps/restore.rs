@@ -1,18 +1,10 @@
 use crate::support::pod::{Pod, RUN_UID, TABLES, spec};
 use crate::support::postgres::Database;
 use backfill_operator::api::status::{CheckResult, Step};
-use backfill_operator::protocol::{Outcome, RestoreReport, StepReport};
+use backfill_operator::engine::ledger::{Claimed, claim, ensure};
+use backfill_operator::protocol::{Outcome, RestoreReport, RunIdentity, StepReport};
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-/// The part of the ledger that restore touches.
-pub const LEDGER: &str = "
-    CREATE SCHEMA backfill;
-    CREATE TABLE backfill.runs (uid uuid PRIMARY KEY, epoch bigint NOT NULL DEFAULT 1, state text NOT NULL DEFAULT 'Applied');
-    CREATE TABLE backfill.claim (run_uid uuid);
-    CREATE TABLE backfill.table_sums (run_uid uuid, moment text, table_name text, rows bigint, digest text, PRIMARY KEY (run_uid, moment, table_name));
-    CREATE TABLE backfill.undo (id int, old text);
-    INSERT INTO backfill.undo VALUES (1, 'kept');";
 
 /// All rows and all names outside of the ledger, as one hash.
 const CONTENT: &str = "md5((SELECT string_agg(t::text, '|' ORDER BY id) FROM scenarios t) || (SELECT string_agg(t::text, '|' ORDER BY id) FROM scenario_generations t) || \
@@ -46,16 +38,27 @@ fn report_of(report: Option<StepReport>) -> RestoreReport {
     }
 }
 
+/// The engine's own ledger, with a run that holds the claim.
+pub async fn ledger(database: &Database) {
+    let run = RunIdentity { namespace: "staging".into(), name: "import".into(), uid: RUN_UID.into() };
+    let mut owner = database.as_owner().await;
+    ensure(&mut owner, "backfill").await.unwrap();
+    assert_eq!(claim(&mut owner, "backfill", &run, "sha256:1", None).await.unwrap(), Claimed::Ours);
+}
+
 async fn backed_up(sql: &str) -> (Database, Pod) {
-    let database = Database::new(&format!("{TABLES}{MORE}{LEDGER}{sql}")).await;
-    database
-        .execute(&format!("INSERT INTO backfill.runs (uid) VALUES ('{RUN_UID}'); INSERT INTO backfill.claim VALUES ('{RUN_UID}')"))
-        .await;
-    let mut pod = Pod::new(&database, spec(""));
+    let database = Database::new(&format!("{TABLES}{MORE}{sql}")).await;
+    ledger(&database).await;
+    let pod = with_backup(&database);
+    (database, pod)
+}
+
+fn with_backup(database: &Database) -> Pod {
+    let mut pod = Pod::new(database, spec(""));
     let end = pod.run(Step::Backup);
     let Some(StepReport::Backup(report)) = end.report else { panic!("{} {}", end.verdict.message, end.stderr) };
     pod.input.backup = Some(report.backup);
-    (database, pod)
+    pod
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,6 +66,7 @@ async fn a_restore_puts_everything_back_and_leaves_the_ledger() {
     let (database, mut pod) = backed_up("").await;
     let before = database.text(CONTENT).await;
     database.execute(SINCE).await;
+    database.execute("CREATE VIEW backfill.written AS SELECT (key->>'id')::positive AS id FROM backfill.undo").await;
     assert_ne!(database.text("SELECT count(*) FROM scenario_generations").await, "500");
     let end = pod.run(Step::Restore);
     assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Passed, "Restored"), "{} {}", end.verdict.message, end.stderr);
@@ -70,8 +74,11 @@ async fn a_restore_puts_everything_back_and_leaves_the_ledger() {
     assert!(report.checks.iter().all(|c| c.result == CheckResult::Passed), "{:?}", report.checks);
     assert_eq!(database.text(CONTENT).await, before);
     assert_eq!(database.text("SELECT to_regnamespace('later') IS NULL").await, "true", "a schema made since is gone");
-    assert_eq!(database.text("SELECT old FROM backfill.undo").await, "kept");
-    assert_eq!(database.text("SELECT state || epoch FROM backfill.runs").await, "Restored2", "the epoch was raised");
+    assert_eq!(
+        database.text("SELECT state || epoch FROM backfill.runs").await,
+        "Restored1",
+        "the ledger is still there, and the epoch was raised"
+    );
     assert_eq!(database.text("SELECT count(*) FROM backfill.claim").await, "0", "the claim is released");
     database.execute("INSERT INTO scenarios DEFAULT VALUES; INSERT INTO numbered (id) VALUES (11)").await;
 }
@@ -101,8 +108,9 @@ async fn without_a_ledger_a_restore_works_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_killed_on_the_way_leaves_the_database_as_it_was() {
-    let many: String = (0..300).map(|n| format!("CREATE TABLE extra_{n} (id int PRIMARY KEY, v text DEFAULT 'x');")).collect();
-    let (database, mut pod) = backed_up(&many).await;
+    let many =
+        "DO $$ BEGIN FOR n IN 1..300 LOOP EXECUTE format('CREATE TABLE extra_%s (id int PRIMARY KEY, v text)', n); END LOOP; END $$;";
+    let (database, mut pod) = backed_up(many).await;
     database.execute("UPDATE scenarios SET accepted_prompt = 'since'").await;
     let before = database.text(CONTENT).await;
     let mut child = pod.spawn(Step::Restore);
@@ -176,4 +184,54 @@ async fn a_stopped_restore_is_rolled_back() {
     std::thread::sleep(Duration::from_secs(1));
     Command::new("kill").arg(child.id().to_string()).status().unwrap();
     assert_eq!(pod.end(child).verdict.outcome, Outcome::Stopped);
+}
+
+/// Who may do what, by table, column, function and default.
+const RIGHTS: &str = "(SELECT string_agg(format('%s %s %s %s', c.relname, a.grantee::regrole, a.privilege_type, a.is_grantable), ',' ORDER BY c.relname, a.grantee, a.privilege_type) \
+       FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's'::\"char\" ELSE 'r' END, c.relowner))) a WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'S', 'v')) || \
+     (SELECT string_agg(attname::text || attacl::text, ',' ORDER BY attname) FROM pg_attribute WHERE attacl IS NOT NULL AND attrelid = 'scenarios'::regclass) || \
+     (SELECT string_agg(defaclobjtype::text || defaclacl::text, ',' ORDER BY defaclobjtype) FROM pg_default_acl) || \
+     (SELECT string_agg(p.pubname::text || r.prrelid::regclass::text, ',') FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid) || \
+     (SELECT string_agg(polname, ',') FROM pg_policy)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_without_special_rights_restores_beside_extensions_and_every_grant_is_as_it_was() {
+    let database = Database::new("").await;
+    database.execute_as_superuser("CREATE EXTENSION citext; CREATE EXTENSION pg_trgm; COMMENT ON EXTENSION citext IS 'ours'").await;
+    let (owner, reader) = (&database.owner, &database.reader);
+    database
+        .execute(&format!(
+            "{TABLES} CREATE TABLE private (id int); CREATE TABLE tagged (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name citext);
+             CREATE INDEX ON tagged USING gin (name gin_trgm_ops); INSERT INTO tagged (name) VALUES ('Aa'), ('bB');
+             GRANT SELECT ON scenarios TO {reader}; GRANT UPDATE (accepted_prompt) ON scenarios TO {reader} WITH GRANT OPTION;
+             ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {reader};
+             ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+             CREATE FUNCTION secret() RETURNS int LANGUAGE sql AS 'SELECT 1';
+             CREATE PUBLICATION changes FOR TABLE scenarios;
+             CREATE POLICY mine ON tagged USING (true); COMMENT ON TABLE tagged IS 'it''s a \\ table';
+             CREATE CAST (tagged AS text) WITH INOUT;"
+        ))
+        .await;
+    ledger(&database).await;
+    let mut pod = with_backup(&database);
+    let before = database.text(RIGHTS).await;
+    assert_ne!(before, "NULL");
+    database.execute("UPDATE tagged SET name = 'changed'; DROP TABLE private; ALTER TABLE scenarios DROP COLUMN accepted_prompt").await;
+    let end = pod.run(Step::Restore);
+    assert_eq!(end.verdict.outcome, Outcome::Passed, "{} {}", end.verdict.message, end.stderr);
+    assert_eq!(database.text(RIGHTS).await, before);
+    assert_eq!(
+        database
+            .text(&format!(
+                "SELECT has_table_privilege('{reader}', 'private', 'INSERT') OR has_function_privilege('public', 'secret()', 'EXECUTE')"
+            ))
+            .await,
+        "false"
+    );
+    assert_eq!(
+        database.text("SELECT string_agg(name::text, ',' ORDER BY id) || obj_description('tagged'::regclass) FROM tagged").await,
+        "Aa,bBit's a \\ table"
+    );
+    assert_eq!(database.text("SELECT string_agg(DISTINCT tableowner, ',') FROM pg_tables WHERE schemaname = 'public'").await, *owner);
+    assert_eq!(database.text("SELECT count(*) FROM pg_extension WHERE extname IN ('citext', 'pg_trgm')").await, "2");
 }

@@ -37,7 +37,7 @@ pub enum WorkloadKind {
     /// apps/v1 Deployment
     #[default]
     Deployment,
-    /// apps/v1 StatefulSet
+    /// apps/v1 `StatefulSet`
     StatefulSet,
 }
 

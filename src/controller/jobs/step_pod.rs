@@ -56,7 +56,7 @@ pub(super) fn template(
             "containers": [{
                 "name": "step",
                 "image": config.step_image,
-                "imagePullPolicy": defaults.image_pull_policy.map(|p| p.as_str()),
+                "imagePullPolicy": defaults.image_pull_policy.map(crate::config::PullPolicy::as_str),
                 "args": ["step", start.step.slug()],
                 "resources": own.resources.as_ref().or(defaults.resources.as_ref()),
                 "securityContext": {

@@ -101,7 +101,7 @@ impl Statement<'_> {
             format!(", {column}::text AS am, {}::text AS ae", at_path(&column, &audit.path))
         });
         let key_of = key_equals("t", &target.key);
-        let old = added.map(|(audit, _)| self.old_audit(&target.table, &target.key, audit));
+        let old = added.map(|(audit, _)| Self::old_audit(&target.table, &target.key, audit));
         let sql = format!(
             "WITH v AS (SELECT * FROM unnest($1::int8[], $2::text[]{arrays}) AS v(ordinal, sk{columns})){old},
              w AS (UPDATE {table} AS t SET {sets} FROM v WHERE {key_of} AND {unchanged} RETURNING v.ordinal, {after}{audit_after}),
@@ -157,7 +157,7 @@ impl Statement<'_> {
              SELECT count(*) AS rows, 0::int8 AS differing FROM w",
             arrays = names.arrays(),
             columns = names.names(),
-            old = self.old_audit(table, key, audit),
+            old = Self::old_audit(table, key, audit),
             quoted = table.quoted(),
             name = quote(&audit.column.name),
             value = with_entry(&column, &audit.path, ENTRY),
@@ -181,7 +181,7 @@ impl Statement<'_> {
     }
 
     /// The audit column as it was: statements of one WITH all see the rows from before.
-    fn old_audit(&self, table: &Table, key: &[Column], audit: &AuditTarget) -> String {
+    fn old_audit(table: &Table, key: &[Column], audit: &AuditTarget) -> String {
         let column = quote(&audit.column.name);
         format!(", b AS (SELECT v.ordinal, t.{column}::text AS bm FROM v JOIN {} AS t ON {})", table.quoted(), key_equals("t", key))
     }
@@ -234,7 +234,7 @@ struct Names {
 
 impl Names {
     fn arrays(&self) -> String {
-        (1..=self.keys + 2 * self.columns).map(|n| format!(", ${}::text[]", FIXED + n)).collect()
+        (1..=self.keys + 2 * self.columns).fold(String::new(), |list, n| list + &format!(", ${}::text[]", FIXED + n))
     }
 
     fn names(&self) -> String {

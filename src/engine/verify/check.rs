@@ -5,7 +5,10 @@ use crate::api::spec::Expectation;
 use crate::api::status::{CheckResult, CheckStatus};
 use crate::engine::sql::{CheckQuery, SqlError, refuse_volatile};
 use crate::postgres::{describe, is_connection_loss, sqlstate};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqlSafeStr as _, Statement as _};
+
+/// Views that show a role its own sessions only, unless it is a monitor: a count over them would be too small.
+const PARTLY_VISIBLE: &[&str] = &["pg_stat_", "pg_locks", "pg_prepared_xacts"];
 
 /// Runs a check in a READ ONLY transaction. What the role may not see is inconclusive, never 0; SQL that is refused or
 /// fails is a failed check that says why.
@@ -28,6 +31,17 @@ pub async fn run_check(
         Ok(()) => {}
         Err(SqlError::Database(error)) => return Err(error),
         Err(refused) => return Ok(status(CheckResult::Failed, refused.to_string())),
+    }
+    if PARTLY_VISIBLE.iter().any(|view| sql.contains(view)) {
+        let (sees, role): (bool, String) = sqlx::query_as("SELECT pg_has_role('pg_read_all_stats', 'USAGE'), quote_ident(current_user)")
+            .persistent(false)
+            .fetch_one(&mut *connection)
+            .await?;
+        if !sees {
+            let message =
+                format!("the role sees only its own sessions, so that the number would be too small; run: GRANT pg_monitor TO {role};");
+            return Ok(status(CheckResult::Inconclusive, message));
+        }
     }
     match measure(connection, sql).await {
         Ok(Reading::Number(found)) if meets(expect, found) => Ok(status(CheckResult::Passed, format!("{found}, as expected"))),
@@ -52,17 +66,17 @@ async fn measure(connection: &mut PgConnection, sql: &str) -> Result<Reading, sq
     // The statement is one SELECT, so that it can stand in parentheses; its own semicolon cannot.
     let wrapped = format!("SELECT to_jsonb(answer)::text FROM (\n{}\n) AS answer LIMIT 2", sql.trim().trim_end_matches(';'));
     let mut transaction = connection.begin_with("BEGIN READ ONLY").await?;
+    let prepared = transaction.prepare(AssertSqlSafe(sql.to_owned()).into_sql_str()).await?;
+    if prepared.columns().len() != 1 {
+        return Ok(Reading::Other("the SELECT must return exactly one column"));
+    }
     let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(wrapped)).persistent(false).fetch_all(&mut *transaction).await?;
     transaction.rollback().await?;
     let [row] = rows.as_slice() else { return Ok(Reading::Other("the SELECT must return exactly one row")) };
     let row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(row).unwrap_or_default();
-    let mut values = row.into_iter().map(|(_, value)| value);
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return Ok(Reading::Other("the SELECT must return exactly one column"));
-    };
-    Ok(match value {
-        serde_json::Value::Null => Reading::Null,
-        value => value.as_i64().map_or(Reading::Other("the SELECT must return a whole number, as count(*) does"), Reading::Number),
+    Ok(match row.into_iter().next().map(|(_, value)| value) {
+        None | Some(serde_json::Value::Null) => Reading::Null,
+        Some(value) => value.as_i64().map_or(Reading::Other("the SELECT must return a whole number, as count(*) does"), Reading::Number),
     })
 }
 

@@ -21,7 +21,12 @@ fn question(plan: &PlanStatus) -> String {
         return "run the team's script? Its dry run's output is in status.plan.output".into();
     }
     let mut question = format!("write {} of {} matching rows ({} read)?", plan.will_write, plan.matching, plan.scanned);
-    for (count, what) in [(plan.invalid, "invalid and skipped"), (plan.already_done, "already done"), (plan.no_match, "without a match")] {
+    for (count, what) in [
+        (plan.invalid, "invalid and skipped"),
+        (plan.already_done, "already done"),
+        (plan.lost, "lost to the winner of their group"),
+        (plan.no_match, "without a match"),
+    ] {
         if count > 0 {
             question = format!("{question} {count} {what}.");
         }

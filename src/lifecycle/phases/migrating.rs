@@ -10,7 +10,7 @@ use crate::protocol::{Outcome, StepReport};
 use std::time::Duration;
 
 /// Another run's claim is waited for so long.
-const CLAIM_WAIT: Duration = Duration::from_secs(24 * 3600);
+const CLAIM_WAIT: Duration = Duration::from_hours(24);
 
 pub(super) fn on_enter(pass: &mut Pass<'_>) {
     pass.begin(Step::Claim, 0);

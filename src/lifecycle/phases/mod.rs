@@ -30,7 +30,7 @@ pub(super) fn on_enter(pass: &mut Pass<'_>, phase: Phase, reason: &str) {
         Phase::Monitoring => monitoring::on_enter(pass),
         Phase::Pending | Phase::AwaitingApproval | Phase::EnablingFlag | Phase::RollingBack => {}
         Phase::Succeeded | Phase::Failed | Phase::Denied | Phase::Expired | Phase::Aborted | Phase::RolledBack | Phase::RollbackFailed => {
-            terminal::on_enter(pass, phase, reason)
+            terminal::on_enter(pass, phase, reason);
         }
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn idle(pass: &mut Pass<'_>) {
             on_enter(pass, pass.status.phase, "Resumed");
         }
         Phase::Succeeded | Phase::Failed | Phase::Denied | Phase::Expired | Phase::Aborted | Phase::RolledBack | Phase::RollbackFailed => {
-            terminal::settle(pass)
+            terminal::settle(pass);
         }
     }
 }

@@ -151,5 +151,5 @@ fn rollback_failed(pass: &mut Pass<'_>, reason: &str, message: &str) {
     let next =
         format!("{message}. What to do: look at the database; the backup is {backup}; when the data is right, set spec.abandon: true");
     terminal::end(pass, Phase::RollbackFailed, reason, &next);
-    pass.look_again(Duration::from_secs(60));
+    pass.look_again(Duration::from_mins(1));
 }

@@ -22,8 +22,19 @@ fn a_full_run_goes_through_every_phase_and_leaves_no_finalizer() {
     assert_eq!(world.settle(200), Phase::Succeeded, "{:#?}", world.status());
     use Phase::{Applying, AwaitingApproval, BackingUp, EnablingFlag, Migrating, Monitoring, Planning, Preflight, Succeeded, Verifying};
     assert_eq!(
-        phases(&world),
-        [Preflight, BackingUp, Planning, AwaitingApproval, Migrating, Applying, Verifying, EnablingFlag, Monitoring, Succeeded]
+        phases(&world).iter().map(|p| p.as_str()).collect::<Vec<_>>(),
+        [
+            "Preflight",
+            "BackingUp",
+            "Planning",
+            "AwaitingApproval",
+            "Migrating",
+            "Applying",
+            "Verifying",
+            "EnablingFlag",
+            "Monitoring",
+            "Succeeded"
+        ]
     );
     assert_eq!(world.flag, "true");
     assert!(world.run.metadata.finalizers.unwrap().is_empty());

@@ -11,23 +11,25 @@ use proptest::prelude::*;
 
 /// The edges of the architecture's graph; everything that is not terminal may also end as aborted, abandoned or rolled back.
 fn allowed(from: Phase, to: Phase) -> bool {
-    use Phase::*;
-    match (from, to) {
-        _ if from.is_terminal() => false,
-        (Pending, Preflight)
-        | (Preflight, BackingUp | Succeeded | Preflight)
-        | (BackingUp, Planning | AwaitingApproval | Preflight)
-        | (Planning, AwaitingApproval | Succeeded | Preflight)
-        | (AwaitingApproval, Migrating | Applying | BackingUp | Preflight | Denied | Expired | RollingBack | RollbackFailed)
-        | (Migrating, Applying | AwaitingApproval | RollingBack)
-        | (Applying, Applying | Verifying | AwaitingApproval | RollingBack)
-        | (Verifying, EnablingFlag | Monitoring | Succeeded | RollingBack)
-        | (EnablingFlag, Monitoring | Succeeded | RollingBack)
-        | (Monitoring, Succeeded | RollingBack)
-        | (RollingBack, RolledBack | RollbackFailed | AwaitingApproval) => true,
-        (_, Failed | Aborted) => true,
-        _ => false,
-    }
+    use Phase as P;
+    let to_failed = matches!(to, P::Failed | P::Aborted);
+    let follows: &[P] = match from {
+        P::Pending => &[P::Preflight],
+        P::Preflight => &[P::BackingUp, P::Succeeded, P::Preflight],
+        P::BackingUp => &[P::Planning, P::AwaitingApproval, P::Preflight],
+        P::Planning => &[P::AwaitingApproval, P::Succeeded, P::Preflight],
+        P::AwaitingApproval => {
+            &[P::Migrating, P::Applying, P::BackingUp, P::Preflight, P::Denied, P::Expired, P::RollingBack, P::RollbackFailed]
+        }
+        P::Migrating => &[P::Applying, P::AwaitingApproval, P::RollingBack],
+        P::Applying => &[P::Applying, P::Verifying, P::AwaitingApproval, P::RollingBack],
+        P::Verifying => &[P::EnablingFlag, P::Monitoring, P::Succeeded, P::RollingBack],
+        P::EnablingFlag => &[P::Monitoring, P::Succeeded, P::RollingBack],
+        P::Monitoring => &[P::Succeeded, P::RollingBack],
+        P::RollingBack => &[P::RolledBack, P::RollbackFailed, P::AwaitingApproval],
+        P::Succeeded | P::Failed | P::Denied | P::Expired | P::Aborted | P::RolledBack | P::RollbackFailed => return false,
+    };
+    to_failed || follows.contains(&to)
 }
 
 fn ending() -> impl Strategy<Value = Ending> {

@@ -69,7 +69,7 @@ async fn take(context: &StepContext) -> Result<BackupStatus, BackupError> {
 
 async fn read_back(context: &StepContext, snapshot: &Snapshot, client: i32, file: &Path, path: &Path) -> Result<BackupStatus, BackupError> {
     let sha256 = dump_file::sha256(path.to_path_buf()).await.map_err(BackupError::unreadable)?;
-    prove(path, &snapshot.run_tables).await?;
+    prove(path, &snapshot.tables).await?;
     let size = std::fs::metadata(path).map_err(BackupError::unreadable)?.len();
     let claim = &context.input.spec.backup.destination.persistent_volume_claim.claim_name;
     Ok(BackupStatus {

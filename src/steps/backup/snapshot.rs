@@ -4,7 +4,7 @@ use super::error::BackupError;
 use crate::postgres::table_sums::{self, TableName, TableSum};
 use crate::postgres::{ServerFacts, facts};
 use crate::steps::StepContext;
-use crate::steps::run_tables::{self, RunTable};
+use crate::steps::run_tables;
 use crate::steps::session::Session;
 use jiff::Timestamp;
 use sqlx::postgres::PgConnection;
@@ -13,7 +13,8 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 /// An exported snapshot.
 pub(super) struct Snapshot {
     connection: Option<PgConnection>,
-    tables: Vec<TableName>,
+    /// The tables whose rows the dump must have: all that are measured, and those that the run names.
+    pub tables: Vec<TableName>,
     /// What `pg_dump --snapshot` takes.
     pub id: String,
     /// Position in the write-ahead log.
@@ -22,8 +23,6 @@ pub(super) struct Snapshot {
     pub taken_at: Timestamp,
     /// The server.
     pub server: ServerFacts,
-    /// The tables that the run reads and writes; of a partitioned one its partitions.
-    pub run_tables: Vec<RunTable>,
     /// What the dump may grow to at most, without compression.
     pub estimate_bytes: i64,
 }
@@ -44,21 +43,23 @@ impl Snapshot {
         .fetch_one(&mut connection)
         .await?;
         let micros: i64 = row.try_get("micros")?;
-        let mut run_tables = Vec::new();
+        let mut tables = table_sums::tables(&mut connection, &context.input.spec.database.ledger_schema).await?;
         for table in run_tables::named(&context.input.spec) {
             let found = run_tables::resolve(&mut connection, table).await?;
             if found.is_empty() {
                 return Err(BackupError::TableMissing { table: table.to_owned() });
             }
-            run_tables.extend(found);
+            // A table of an extension is not measured, and is not in a dump: the proof then says so.
+            tables.extend(found);
         }
+        tables.sort();
+        tables.dedup();
         Ok(Self {
-            tables: table_sums::tables(&mut connection, &context.input.spec.database.ledger_schema).await?,
+            tables,
             id: row.try_get("id")?,
             lsn: row.try_get("lsn")?,
             taken_at: Timestamp::from_microsecond(micros).unwrap_or_else(|_| Timestamp::now()),
             server,
-            run_tables,
             estimate_bytes: run_tables::dump_estimate(&mut connection).await?,
             connection: Some(connection),
         })

@@ -119,7 +119,14 @@ fn seconds(span: jiff::Span) -> i64 {
 
 fn status(tally: &Tally, window: Window) -> MonitorStatus {
     let until = window.until.min(Timestamp::now());
-    MonitorStatus { since: Some(window.since), until: Some(until), lines: tally.lines(), pods: tally.pods(), patterns: tally.patterns() }
+    MonitorStatus {
+        since: Some(window.since),
+        started_at: None,
+        until: Some(until),
+        lines: tally.lines(),
+        pods: tally.pods(),
+        patterns: tally.patterns(),
+    }
 }
 
 fn report(tally: &Tally, window: Window) -> StepReport {

@@ -15,10 +15,12 @@ mod space;
 mod ways_back;
 
 use super::session::{Role, Session, SessionError};
-use super::{StepContext, StepEnd, run_tables, sql_check};
+use super::{StepContext, StepEnd, run_tables};
+use crate::api::Phase;
 use crate::api::status::DatabaseStatus;
 use crate::engine::ledger::already_applied;
 use crate::engine::sql::CheckQuery;
+use crate::engine::verify::run_check;
 use crate::postgres::{ConnectError, ServerFacts, describe, facts, is_connection_loss, system_identifier};
 use crate::protocol::{Outcome, PreflightReport};
 use findings::Findings;
@@ -76,7 +78,7 @@ async fn check(context: &StepContext, findings: &mut Findings, report: &mut Pref
                 findings.stalled(&wanted.name, "CheckRefused", format!("spec.preflight.checks: {error}"));
                 continue;
             }
-            findings.add(sql_check::evaluate(&mut reader, &wanted.name, &wanted.sql, &wanted.expect, crate::api::Phase::Preflight).await?);
+            findings.add(run_check(&mut reader, Phase::Preflight, &wanted.name, &wanted.sql, &wanted.expect).await?);
         }
     }
     report.way_back = ways_back::check(context, &mut connection, findings).await?;

@@ -34,6 +34,11 @@ const FOREIGN: &str = "
       SELECT 'event trigger ' || quote_ident(evtname) FROM pg_event_trigger t
         WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = t.oid AND d.deptype = 'e')
+      UNION ALL
+      SELECT 'publication ' || quote_ident(p.pubname) FROM pg_publication p
+        WHERE NOT pg_has_role(p.pubowner, 'USAGE') AND EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid)
+      UNION ALL
+      SELECT 'large object ' || l.oid FROM pg_largeobject_metadata l WHERE NOT pg_has_role(l.lomowner, 'USAGE')
     ) foreigners";
 
 /// Answers the ways back; none at all, or not the one that the spec wants, stalls.

@@ -16,8 +16,7 @@ pub(super) struct Contents {
 }
 
 /// Never restored: bound to roles and other servers, and untouched by the drop.
-const NEVER: &[&str] =
-    &["DEFAULT ACL ", "SUBSCRIPTION ", "SUBSCRIPTION TABLE ", "DATABASE", "USER MAPPING ", "PUBLICATION TABLES IN SCHEMA "];
+const NEVER: &[&str] = &["SUBSCRIPTION ", "SUBSCRIPTION TABLE ", "DATABASE", "USER MAPPING ", "PUBLICATION TABLES IN SCHEMA "];
 
 /// Kind in the dump's list, and the names of that kind that the database has.
 const KEPT: &[(&str, &str)] = &[
@@ -50,7 +49,12 @@ pub(super) async fn choose(connection: &mut PgConnection, entries: &[Entry]) -> 
     // Rows of an extension's own tables (its configuration) are still there: restoring them would double them.
     let configuration: Vec<String> = sqlx::query_scalar(EXTENSION_TABLES).fetch_all(&mut *connection).await?;
     kept.extend(configuration);
+    // Default privileges of the role itself are taken back before; those of other roles stay as they are.
+    let role: String = sqlx::query_scalar("SELECT ' ' || current_user").fetch_one(&mut *connection).await?;
     let stays = |what: &str| {
+        if what.starts_with("DEFAULT ACL ") {
+            return !what.ends_with(&role);
+        }
         // An entry without an owner ends with a blank, which `--list` may leave out.
         let what = format!("{what} ");
         NEVER.iter().any(|prefix| what.starts_with(prefix)) || kept.iter().any(|prefix| what.starts_with(prefix.as_str()))

@@ -18,7 +18,7 @@ pub(super) struct Fence {
 pub(super) async fn raise(connection: &mut PgConnection, ledger: &str, run_uid: &str) -> Result<Fence, RestoreError> {
     let fence = Fence { runs: has_table(connection, ledger, "runs").await?, claim: has_table(connection, ledger, "claim").await? };
     if fence.runs {
-        let raise = format!("UPDATE {ledger}.runs SET epoch = epoch + 1 WHERE uid::text = $1");
+        let raise = format!("UPDATE \"{ledger}\".runs SET epoch = epoch + 1 WHERE uid::text = $1");
         sqlx::query(AssertSqlSafe(raise)).bind(run_uid).execute(&mut *connection).await?;
     }
     sqlx::query(

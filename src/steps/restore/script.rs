@@ -1,6 +1,7 @@
 //! The SQL around the dump's own: what goes before it, and what goes between it and the COMMIT.
 
 use super::fence::Fence;
+use crate::engine::sql::quote;
 use crate::postgres::table_sums::{self, TableSum};
 
 /// All that the SQL depends on.
@@ -23,7 +24,11 @@ pub(super) struct Script<'a> {
 /// would else stay behind, and `pg_restore --clean` fails where a migration dropped a column that has a default.
 /// CASCADE could reach into the ledger, if anything there depended on a table of the application; so the ledger's
 /// columns, functions and types are counted before and after. What depends internally on another object (the sequence
-/// of an identity column) goes with that one; a partitioned table depends so on itself.
+/// of an identity column) goes with that one; a partitioned table depends so on itself. The view `written` speaks of rows
+/// that will be gone, with types of the application: it goes first.
+///
+/// A dump's grants are written against PostgreSQL's own defaults. Default privileges of the role would be added to them,
+/// and a table would come back open to more roles than before; so they are taken back, and come again with the dump.
 const DROP: &str = r"
 BEGIN;
 SET LOCAL lock_timeout = '5s';
@@ -48,6 +53,7 @@ DECLARE
   $count$;
   holding bigint;
 BEGIN
+  EXECUTE format('DROP VIEW IF EXISTS %I.written', ledger);
   EXECUTE holds INTO held USING ledger;
   SELECT string_agg(format('ONLY %I.%I', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname) INTO tables
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -84,6 +90,24 @@ BEGIN
     EXECUTE statement;
   END LOOP;
   PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
+  WITH defaults AS (
+    SELECT CASE WHEN n.oid IS NULL THEN '' ELSE format(' IN SCHEMA %I', n.nspname) END AS place,
+           CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS' END AS kind,
+           CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee, a.grantee = d.defaclrole AS owned
+    FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace CROSS JOIN LATERAL aclexplode(d.defaclacl) a
+    WHERE d.defaclrole = (SELECT oid FROM pg_roles WHERE rolname = current_user) AND d.defaclobjtype IN ('r', 'S', 'f', 'T', 'n')
+      AND n.nspname IS DISTINCT FROM ledger)
+  SELECT coalesce(array_agg(s ORDER BY rank), '{}') INTO statements FROM (
+    SELECT 1 AS rank, format('ALTER DEFAULT PRIVILEGES%s REVOKE ALL ON %s FROM %s', place, kind, grantee) AS s FROM defaults
+      WHERE NOT (place = '' AND (owned OR grantee = 'PUBLIC' AND kind IN ('FUNCTIONS', 'TYPES')))
+    UNION
+    SELECT 2, format('ALTER DEFAULT PRIVILEGES GRANT ALL ON %s TO %I', kind, current_user) FROM defaults WHERE place = ''
+    UNION
+    SELECT 3, format('ALTER DEFAULT PRIVILEGES GRANT ALL ON %s TO PUBLIC', kind) FROM defaults WHERE place = '' AND kind IN ('FUNCTIONS', 'TYPES')
+  ) resets;
+  FOREACH statement IN ARRAY statements LOOP
+    EXECUTE statement;
+  END LOOP;
   EXECUTE holds INTO holding USING ledger;
   IF holding <> held THEN
     RAISE EXCEPTION 'objects in the schema % depend on what would be restored: drop them, or make them independent of the application''s tables and types', ledger
@@ -102,25 +126,26 @@ impl Script<'_> {
 
     /// What goes between the dump and its COMMIT: what is there now, and that it happened.
     pub(super) fn after(&self) -> String {
-        let (ledger, uid) = (self.ledger, literal(self.run_uid));
-        let mut sql = format!("\n{};\n", table_sums::SETTINGS);
+        let (ledger, uid) = (quote(self.ledger), literal(self.run_uid));
+        let mut statements = vec![String::new(), format!("{};", table_sums::SETTINGS)];
         if !self.sums_of.is_empty() {
-            sql.push_str(&format!("DELETE FROM {ledger}.table_sums WHERE run_uid = {uid} AND moment = 'Restored';\n"));
+            statements.push(format!("DELETE FROM {ledger}.table_sums WHERE run_uid = {uid} AND moment = 'Restored';"));
         }
-        for TableSum { table, .. } in self.sums_of {
-            sql.push_str(&format!(
-                "INSERT INTO {ledger}.table_sums (run_uid, moment, table_name, rows, digest) SELECT {uid}, 'Restored', {}, m.rows, m.digest FROM ({}) m;\n",
-                literal(table),
-                table_sums::select(table)
-            ));
-        }
+        statements.extend(self.sums_of.iter().map(|sum| {
+            format!(
+                "INSERT INTO {ledger}.table_sums (run_uid, moment, table_name, rows, digest) SELECT {uid}, 'Restored', {}, m.rows, m.digest FROM ({}) m;",
+                literal(&sum.table),
+                table_sums::select(&sum.table)
+            )
+        }));
         if self.fence.runs {
-            sql.push_str(&format!("UPDATE {ledger}.runs SET state = 'Restored' WHERE uid::text = {uid};\n"));
+            statements.push(format!("UPDATE {ledger}.runs SET state = 'Restored' WHERE uid::text = {uid};"));
         }
         if self.fence.claim {
-            sql.push_str(&format!("DELETE FROM {ledger}.claim WHERE run_uid::text = {uid};\n"));
+            statements.push(format!("DELETE FROM {ledger}.claim WHERE run_uid::text = {uid};"));
         }
-        sql
+        statements.push(String::new());
+        statements.join("\n")
     }
 }
 

@@ -29,6 +29,7 @@ start_control_plane() {
     start controller-manager "$bin/kube-controller-manager" --kubeconfig "$state/controller-manager.kubeconfig" \
         --leader-elect=false --use-service-account-credentials --bind-address 127.0.0.1 \
         --root-ca-file "$pki/ca.crt" --service-account-private-key-file "$pki/service-accounts.key" \
+        --cluster-signing-cert-file "$pki/ca.crt" --cluster-signing-key-file "$pki/ca.key" \
         --kube-api-qps 200 --kube-api-burst 400 --concurrent-job-syncs 20 --concurrent-serviceaccount-token-syncs 10 \
         --concurrent-deployment-syncs 10 --concurrent-replicaset-syncs 10 --concurrent-namespace-syncs 20 --concurrent-gc-syncs 20 \
         --node-monitor-grace-period 120s --profiling=false

@@ -1,0 +1,320 @@
+//! What apply writes, and what it leaves alone.
+
+use crate::harness::{Bench, Direct, SPEC, TABLES, rows};
+use crate::server::Server;
+use backfill_operator::engine::apply::{ApplyError, Ending};
+use backfill_operator::engine::connector::{ConnectRefused, Connector};
+use backfill_operator::engine::ledger::LedgerError;
+use backfill_operator::engine::plan::PlanFileError;
+use sqlx::PgConnection;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// The checklist's backfill as one statement, with the audit entry.
+const ONE_STATEMENT: &str = "
+    WITH winner AS (
+        SELECT DISTINCT ON (scenario_id) * FROM scenario_generations WHERE metadata ? 'llm_response'
+        ORDER BY scenario_id, updated_at DESC, id),
+    written AS (
+        UPDATE scenarios t SET accepted_prompt = s.metadata #>> '{llm_response,prompt}',
+            accepted_prompt_metadata = jsonb_build_object('model', s.metadata #> '{llm_response,model}'), updated_at = now()
+        FROM winner s WHERE t.id = s.scenario_id AND t.accepted_prompt IS NULL AND s.metadata #> '{llm_response,skills}' IS NOT NULL
+        RETURNING s.id)
+    UPDATE scenario_generations g SET metadata = jsonb_set(metadata, '{import_audit}',
+        '{\"source\": \"backfill\", \"run\": \"staging/import\", \"planDigest\": \"sha256:approved\", \"result\": \"written\"}')
+    FROM written w WHERE g.id = w.id";
+
+#[tokio::test]
+async fn what_is_applied_is_what_was_predicted_and_what_one_statement_would_write() {
+    let bench = Bench::scenario(1000).await;
+    let other = Bench::scenario(1000).await;
+    other.sql(ONE_STATEMENT).await;
+    let plan = bench.through().await;
+    assert_eq!(bench.hash().await, other.hash().await);
+    let result = bench.result().await;
+    assert_eq!((result.written, result.drifted), (plan.will_write, 0));
+    assert_eq!(bench.number("SELECT count(*) FROM scenario_generations WHERE metadata ? 'import_audit'").await, plan.will_write);
+    assert_eq!(bench.number("SELECT count(*) FROM scenarios WHERE updated_at > '2026-01-02'").await, plan.will_write);
+    let entry = bench.text("SELECT metadata->'import_audit' FROM scenario_generations WHERE id = 12").await.unwrap();
+    for part in ["\"source\": \"backfill\"", "\"run\": \"staging/import\"", "sha256:approved", "\"at\": \"20", "written"] {
+        assert!(entry.contains(part), "{entry}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_plan_finds_nothing_to_write() {
+    let bench = Bench::scenario(200).await;
+    bench.through().await;
+    let again = bench.plan().await;
+    assert_eq!((again.will_write, again.rows_digest.as_str()), (0, empty_digest().as_str()));
+    let mut own = Bench::new(
+        "CREATE TABLE n (id int PRIMARY KEY, v int, at timestamptz); INSERT INTO n SELECT g, g FROM generate_series(1, 50) g",
+        "{source: {table: n, where: 's.v > 10'}, writes: [{set: {v: '20 + s.id % 2', at: now()}}]}",
+    )
+    .await;
+    let plan = own.through().await;
+    assert_eq!((plan.scanned, plan.matching, plan.will_write), (50, 40, 38));
+    own.run.uid = own.run.uid.replace("4000", "4001");
+    let again = own.plan().await;
+    assert_eq!((again.already_done, again.will_write), (40, 0));
+}
+
+fn empty_digest() -> String {
+    use sha2::Digest as _;
+    format!("sha256:{}", hex::encode(sha2::Sha256::digest([0; 2048])))
+}
+
+#[tokio::test]
+async fn drifted_rows_are_left_alone_and_listed() {
+    let mut bench = Bench::scenario(400).await;
+    bench.spec.drift.max_percent = 10;
+    let plan = bench.plan().await;
+    bench.claim().await;
+    bench
+        .sql(
+            "UPDATE scenarios SET accepted_prompt = 'by a person' WHERE id = 1;
+             UPDATE scenario_generations SET metadata = jsonb_set(metadata, '{llm_response,prompt}', '\"newer\"') WHERE id = 21;
+             DELETE FROM scenario_generations WHERE id = 32;
+             UPDATE scenario_generations SET metadata = metadata - 'llm_response' WHERE id = 41;
+             UPDATE scenario_generations SET metadata = metadata || '{\"beside\": 1}' WHERE id = 52",
+        )
+        .await;
+    assert_eq!(bench.apply(&plan).await.unwrap(), Ending::Done);
+    let result = bench.result().await;
+    assert_eq!(result.drifted_keys, ["12", "21", "32", "41"]);
+    assert_eq!((result.written, result.drifted), (plan.will_write - 4, 4));
+    assert_eq!(bench.text("SELECT accepted_prompt FROM scenarios WHERE id = 1").await.as_deref(), Some("by a person"));
+    assert_eq!(bench.number("SELECT count(*) FROM scenarios WHERE id IN (2, 3, 4) AND accepted_prompt IS NOT NULL").await, 0);
+    assert_eq!(bench.number("SELECT count(*) FROM scenario_generations WHERE id IN (12, 21, 41) AND metadata ? 'import_audit'").await, 0);
+    assert_eq!(bench.text("SELECT accepted_prompt FROM scenarios WHERE id = 5").await.as_deref(), Some("Pr\u{fc}fe 5.2"));
+}
+
+#[tokio::test]
+async fn drift_above_the_limit_writes_nothing_and_a_new_plan_of_the_run_can_follow() {
+    let bench = Bench::scenario(100).await;
+    let plan = bench.plan().await;
+    bench.claim().await;
+    bench.sql("UPDATE scenarios SET accepted_prompt = 'by a person' WHERE id IN (1, 2)").await;
+    let before = bench.exact_hash().await;
+    let error = bench.apply(&plan).await.unwrap_err();
+    let ApplyError::DriftAboveLimit { drifted: 2, keys, .. } = &error else { panic!("{error}") };
+    assert_eq!(keys, &["12", "21"]);
+    assert_eq!(bench.exact_hash().await, before);
+    let again = bench.plan().await;
+    assert_eq!(again.will_write, plan.will_write - 2);
+    assert_eq!(bench.apply(&again).await.unwrap(), Ending::Done);
+    assert_eq!(bench.result().await.written, again.will_write);
+}
+
+#[tokio::test]
+async fn another_plan_than_the_approved_one_is_not_applied() {
+    let bench = Bench::scenario(50).await;
+    let mut plan = bench.plan().await;
+    bench.claim().await;
+    let text = std::fs::read_to_string(bench.plan_file()).unwrap();
+    std::fs::write(bench.plan_file(), text.replace("[\"12\"]", "[\"11\"]")).unwrap();
+    let error = bench.apply(&plan).await.unwrap_err();
+    assert!(matches!(error, ApplyError::File(PlanFileError::Damaged { .. })), "{error}");
+    std::fs::write(bench.plan_file(), text).unwrap();
+    plan.rows_digest = "sha256:other".into();
+    assert!(matches!(bench.apply(&plan).await, Err(ApplyError::File(PlanFileError::Damaged { .. }))));
+    assert_eq!(bench.number("SELECT count(*) FROM scenarios WHERE updated_at > '2026-01-02'").await, 0);
+}
+
+#[tokio::test]
+async fn a_run_without_a_claim_applies_nothing() {
+    let bench = Bench::scenario(20).await;
+    let plan = bench.plan().await;
+    let mut connection = bench.connect().await;
+    backfill_operator::engine::ledger::ensure(&mut connection, "backfill").await.unwrap();
+    assert!(matches!(bench.apply(&plan).await, Err(ApplyError::Ledger(LedgerError::RunUnknown))));
+}
+
+#[tokio::test]
+async fn a_zombie_with_an_old_epoch_cannot_write() {
+    let bench = Bench::scenario(300).await;
+    let plan = bench.plan().await;
+    bench.claim().await;
+    let ledger = bench.ledger();
+    let mut first = true;
+    let result = bench
+        .apply_with(&plan, |_, _| {
+            // After its first batch another worker begins.
+            if std::mem::take(&mut first) {
+                std::thread::scope(|scope| {
+                    scope
+                        .spawn(|| {
+                            let runtime = tokio::runtime::Runtime::new().unwrap();
+                            runtime.block_on(async { ledger.raise_epoch(&mut bench.connect().await).await.unwrap() })
+                        })
+                        .join()
+                        .unwrap();
+                });
+            }
+        })
+        .await;
+    assert!(matches!(result, Err(ApplyError::Ledger(LedgerError::Fenced))), "{result:?}");
+    assert_eq!(bench.result().await.written, 50);
+    assert_eq!(bench.number("SELECT count(*) FROM scenarios WHERE updated_at > '2026-01-02'").await, 50);
+    assert_eq!(bench.apply(&plan).await.unwrap(), Ending::Done);
+    assert_eq!(bench.result().await.written, plan.will_write);
+}
+
+#[tokio::test]
+async fn a_stop_or_a_suspension_ends_after_the_batch_in_hand_and_the_rest_follows_later() {
+    let mut bench = Bench::scenario(300).await;
+    let plan = bench.plan().await;
+    bench.claim().await;
+    let stop = bench.stop.clone();
+    assert_eq!(bench.apply_with(&plan, |_, _| stop.cancel()).await.unwrap(), Ending::Stopped);
+    assert_eq!(bench.result().await.written, 50);
+    bench.stop = tokio_util::sync::CancellationToken::new();
+    let control = bench.control();
+    std::fs::write(&control, "backfill.dev/batch-size=\"20\"\n").unwrap();
+    let suspended = bench.apply_with(&plan, |_, _| std::fs::write(&control, "backfill.dev/suspend=\"true\"\n").unwrap()).await;
+    assert_eq!(suspended.unwrap(), Ending::Suspended);
+    assert_eq!(bench.result().await.written, 70);
+    std::fs::write(&control, "").unwrap();
+    let mut told = Vec::new();
+    assert_eq!(bench.apply_with(&plan, |done, total| told.push((done, total))).await.unwrap(), Ending::Done);
+    assert_eq!(told.last(), Some(&(plan.will_write, plan.will_write)));
+}
+
+#[tokio::test]
+async fn composite_and_text_keys_quoted_names_nulls_and_unicode_come_through() {
+    let setup = r#"
+        CREATE SCHEMA "My App";
+        CREATE TABLE "My App"."Booking" ("Tenant" text, "Nr" numeric(10,2), "Total" numeric(12,3), note text, payload jsonb, kind "char", stamp timestamptz(3), raw bytea, tags text[], PRIMARY KEY ("Tenant", "Nr"));
+        INSERT INTO "My App"."Booking" SELECT t, n / 4.0, NULL, CASE WHEN n % 3 = 0 THEN NULL ELSE 'nöte '' "x" \ ' || n END,
+            CASE n % 4 WHEN 0 THEN NULL WHEN 1 THEN 'null'::jsonb WHEN 2 THEN '{"a": null}'::jsonb ELSE '{"a": {"b": 1}}'::jsonb END
+            FROM unnest(ARRAY['', 'ä"b', 'x,{}', E'line\nbreak', '日本', 'NULL']) t, generate_series(1, 20) n"#;
+    let spec = r#"
+source: {table: '"My App"."Booking"'}
+writes:
+  - set:
+      '"Total"': 's."Nr" * 1.00049'
+      note: "CASE WHEN s.note IS NULL THEN 'ünï\\0 ' || s.\"Tenant\" END"
+      kind: "'k'"
+      stamp: "timestamptz '2026-03-04 05:06:07.123456+02'"
+      raw: "decode('00ff', 'hex')"
+      tags: "ARRAY[s.note, NULL, 'a,\"b']"
+audit: {column: payload, path: [a, "it's"]}
+batch: {size: 7}
+"#;
+    let bench = Bench::new(setup, spec).await;
+    let blocked = bench.plan_by(6).await.unwrap_err();
+    assert!(blocked.to_string().contains("payload"), "JSON null is no object: {blocked}");
+    bench.sql(r#"UPDATE "My App"."Booking" SET payload = '{}' WHERE payload = 'null' OR payload = '{"a": null}'"#).await;
+    let before = bench.text(r#"SELECT md5(string_agg(b::text, '' ORDER BY b."Tenant", b."Nr")) FROM "My App"."Booking" b"#).await;
+    bench.sql(r#"CREATE TABLE other AS SELECT * FROM "My App"."Booking"; UPDATE other s SET "Total" = s."Nr" * 1.00049, note = CASE WHEN s.note IS NULL THEN 'ünï\0 ' || s."Tenant" END, kind = 'k', stamp = '2026-03-04 05:06:07.123456+02', raw = '\x00ff', tags = ARRAY[s.note, NULL, 'a,"b']"#).await;
+    bench.through().await;
+    let differing = r#"SELECT count(*) FROM "My App"."Booking" a FULL JOIN other b USING ("Tenant", "Nr")
+        WHERE (a."Total", a.note, a.kind, a.stamp, a.raw, a.tags) IS DISTINCT FROM (b."Total", b.note, b.kind, b.stamp, b.raw, b.tags)"#;
+    assert_eq!(bench.number(differing).await, 0);
+    assert_eq!(bench.number(r#"SELECT count(*) FROM "My App"."Booking" WHERE payload #>> '{a,it''s,result}' = 'written'"#).await, 120);
+    assert_eq!(bench.undo().await.undone, 120);
+    let after = bench.text(r#"SELECT md5(string_agg(b::text, '' ORDER BY b."Tenant", b."Nr")) FROM "My App"."Booking" b"#).await;
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn a_trigger_that_changes_a_planned_value_fails_the_batch() {
+    let bench = Bench::scenario(20).await;
+    bench
+        .sql(
+            "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.accepted_prompt := upper(NEW.accepted_prompt); RETURN NEW; END $$;
+             CREATE TRIGGER meddle BEFORE UPDATE ON scenarios FOR EACH ROW EXECUTE FUNCTION meddle()",
+        )
+        .await;
+    let plan = bench.plan().await;
+    bench.claim().await;
+    let error = bench.apply(&plan).await.unwrap_err();
+    assert!(matches!(error, ApplyError::WrittenOtherwise { .. }), "{error}");
+    assert_eq!(bench.result().await.written, 0);
+    bench.sql("CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$").await;
+    let error = bench.apply(&plan).await.unwrap_err();
+    assert!(matches!(error, ApplyError::RowsHeldBack { .. }), "{error}");
+    bench.sql("DROP TRIGGER meddle ON scenarios; ALTER TABLE scenarios ADD CHECK (accepted_prompt NOT LIKE 'Pr%')").await;
+    let error = bench.apply(&plan).await.unwrap_err();
+    assert!(matches!(error, ApplyError::ConstraintViolated(_)), "{error}");
+    assert_eq!(bench.number("SELECT count(*) FROM scenario_generations WHERE metadata ? 'import_audit'").await, 0);
+}
+
+/// Cuts the first connections: each breaks after some batches' time.
+struct Flaky {
+    inner: Direct,
+    left: Mutex<u32>,
+}
+
+impl Connector for Flaky {
+    async fn connect(&self) -> Result<PgConnection, ConnectRefused> {
+        let mut connection = self.inner.connect().await?;
+        let cut = {
+            let mut left = self.left.lock().unwrap();
+            *left = left.saturating_sub(1);
+            *left > 0
+        };
+        if cut {
+            let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
+            let killer = Direct(self.inner.0.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(40)).await;
+                let mut other = killer.connect().await.unwrap();
+                sqlx::query("SELECT pg_terminate_backend($1)").bind(pid).execute(&mut other).await.unwrap();
+            });
+        }
+        Ok(connection)
+    }
+}
+
+#[tokio::test]
+async fn a_terminated_connection_is_replaced_and_every_row_is_written_once() {
+    let bench = Bench::scenario(400).await;
+    let undisturbed = Bench::scenario(400).await;
+    undisturbed.through().await;
+    let plan = bench.plan().await;
+    bench.claim().await;
+    let flaky = Flaky { inner: Direct(bench.credentials.clone()), left: Mutex::new(6) };
+    assert_eq!(bench.apply_through(&flaky, &plan, |_, _| {}).await.unwrap(), Ending::Done);
+    assert_eq!(bench.hash().await, undisturbed.hash().await);
+    assert_eq!(bench.result().await.written, plan.will_write);
+}
+
+#[tokio::test]
+async fn locks_of_the_application_are_waited_for_and_deadlocks_survived() {
+    let bench = Bench::scenario(300).await;
+    let plan = bench.plan().await;
+    bench.claim().await;
+    let mut application = bench.connect().await;
+    sqlx::query("BEGIN").execute(&mut application).await.unwrap();
+    sqlx::query("SELECT 1 FROM scenarios WHERE id = 100 FOR UPDATE").execute(&mut application).await.unwrap();
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(6500)).await;
+        sqlx::query("COMMIT").execute(&mut application).await.unwrap();
+    };
+    let (ending, ()) = tokio::join!(bench.apply(&plan), release);
+    assert_eq!(ending.unwrap(), Ending::Done);
+    assert_eq!(bench.result().await.written, plan.will_write);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_restarts_in_the_middle_loses_and_doubles_nothing() {
+    let mut server = Server::start();
+    let bench = Bench::on(&server, &format!("{TABLES}; {}", rows(600)), SPEC).await;
+    let undisturbed = Bench::scenario(600).await;
+    undisturbed.through().await;
+    let plan = bench.plan().await;
+    bench.claim().await;
+    let mut batches = 0;
+    let ending = bench
+        .apply_with(&plan, |_, _| {
+            batches += 1;
+            if batches == 3 {
+                server.restart();
+            }
+        })
+        .await;
+    assert_eq!(ending.unwrap(), Ending::Done);
+    assert_eq!(bench.hash().await, undisturbed.hash().await);
+    assert_eq!(bench.result().await.written, plan.will_write);
+}

@@ -1,0 +1,110 @@
+//! What only a server knows about names and expressions.
+
+use crate::harness::Bench;
+use crate::server::Server;
+use backfill_operator::engine::catalog::CatalogError;
+use backfill_operator::engine::model::ModelError;
+use backfill_operator::engine::sql::SqlError;
+
+const TABLES: &str = "
+    CREATE SCHEMA app; CREATE TABLE app.hidden (id int PRIMARY KEY);
+    CREATE TABLE a (id int PRIMARY KEY, k int, u int NOT NULL UNIQUE, n int UNIQUE, p int NOT NULL, g int GENERATED ALWAYS AS (1) STORED, v text);
+    CREATE UNIQUE INDEX ON a (p) WHERE p > 0;
+    CREATE TABLE keyless (id int); CREATE VIEW seen AS SELECT * FROM a;
+    CREATE FUNCTION sly(int) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1';
+    CREATE FUNCTION calm(int) RETURNS int LANGUAGE sql STABLE AS 'SELECT 1';
+    CREATE FUNCTION many(int) RETURNS SETOF int LANGUAGE sql STABLE AS 'SELECT 1';
+    CREATE AGGREGATE product(int) (SFUNC = int4mul, STYPE = int);
+    CREATE OPERATOR ### (LEFTARG = int, RIGHTARG = int, FUNCTION = sly2);
+";
+
+fn setup() -> String {
+    let operator = "CREATE FUNCTION sly2(int, int) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1'; CREATE OPERATOR";
+    TABLES.replace("CREATE OPERATOR", operator)
+}
+
+async fn refused(bench: &mut Bench, spec: &str) -> ModelError {
+    bench.spec = serde_yaml_ng::from_str(spec).unwrap();
+    bench.model().await.unwrap_err()
+}
+
+#[tokio::test]
+async fn names_that_do_not_serve_are_refused_with_what_to_change() {
+    let mut bench = Bench::new(&setup(), "{source: {table: a}, writes: [{set: {v: \"'x'\"}}]}").await;
+    bench.model().await.unwrap();
+    for (source, set, reason, told) in [
+        ("{table: nothing}", "v", "TableMissing", "no table \"nothing\""),
+        ("{table: hidden}", "v", "TableMissing", "\"app\".\"hidden\""),
+        ("{table: seen}", "v", "NotATable", "table behind it"),
+        ("{table: 'a; DROP TABLE a'}", "v", "ExpressionRefused", "not a name"),
+        ("{table: keyless}", "id", "KeyMissing", "source.key"),
+        ("{table: a, key: [nope]}", "v", "ColumnMissing", "it has id, k"),
+        ("{table: a, key: [k]}", "v", "KeyNotUnique", "(id), (u)"),
+        ("{table: a, key: [n]}", "v", "KeyNotUnique", "NOT NULL"),
+        ("{table: a, key: [p]}", "v", "KeyNotUnique", "not partial"),
+        ("{table: a, key: [id, u]}", "v", "KeyNotUnique", "exactly these"),
+        ("{table: a}", "gone", "ColumnMissing", "migrations.adds"),
+        ("{table: a}", "g", "ColumnGenerated", "generated"),
+        ("{table: a}", "id", "KeyColumnWritten", "way back"),
+    ] {
+        let error = refused(&mut bench, &format!("{{source: {source}, writes: [{{set: {{{set}: \"'1'\"}}}}]}}")).await;
+        assert_eq!(error.reason(), reason, "{source}: {error}");
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    bench.spec = serde_yaml_ng::from_str("{source: {table: a, key: [u]}, writes: [{set: {v: \"'x'\"}}]}").unwrap();
+    bench.model().await.unwrap();
+}
+
+#[tokio::test]
+async fn functions_are_judged_by_what_the_catalogue_knows_of_them() {
+    let mut bench = Bench::new(&setup(), "{source: {table: a}, writes: [{set: {v: \"'x'\"}}]}").await;
+    for (text, wanted) in
+        [("sly(s.id)", "Volatile"), ("many(s.id)", "SetReturning"), ("product(s.id)", "Aggregate"), ("s.id ### 1", "Volatile")]
+    {
+        for spec in [
+            format!("{{source: {{table: a, where: '{text} = 1'}}, writes: [{{set: {{v: \"'x'\"}}}}]}}"),
+            format!("{{source: {{table: a}}, writes: [{{set: {{v: '{text}'}}}}]}}"),
+        ] {
+            let error = refused(&mut bench, &spec).await;
+            let ModelError::ExpressionRefused { source, .. } = &error else { panic!("{error}") };
+            let is = match source {
+                SqlError::Volatile(_) => "Volatile",
+                SqlError::SetReturning(_) => "SetReturning",
+                SqlError::Aggregate(_) => "Aggregate",
+                other => panic!("{other}"),
+            };
+            assert_eq!(is, wanted, "{text}");
+        }
+    }
+    bench.spec =
+        serde_yaml_ng::from_str("{source: {table: a, where: calm(s.id) = 1}, writes: [{set: {v: 'lower(s.v) || gen_random_uuid()'}}]}")
+            .unwrap();
+    let error = bench.model().await.unwrap_err();
+    assert_eq!(error.reason(), "NothingPlannable");
+    bench.spec.writes[0].set.insert("k".into(), "calm(1)".into());
+    bench.model().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_missing_right_is_told_as_the_grant_to_run() {
+    let mut bench = Bench::new(&setup(), "{source: {table: a}, writes: [{set: {v: \"'x'\"}}]}").await;
+    let role = Server::fresh_name("nobody");
+    bench.sql(&format!("CREATE ROLE {role} LOGIN")).await;
+    let owner = bench.credentials.clone();
+    bench.credentials.username.clone_from(&role);
+    let error = bench.model().await.unwrap_err();
+    assert!(error.to_string().ends_with(&format!("GRANT SELECT ON \"public\".\"a\" TO {role};")), "{error}");
+    bench.credentials = owner.clone();
+    bench.sql(&format!("GRANT SELECT ON a TO {role}")).await;
+    bench.credentials.username.clone_from(&role);
+    let model = bench.model().await.unwrap();
+    let error = model.require_writable(&mut bench.connect().await).await.unwrap_err();
+    assert!(
+        matches!(&error, ModelError::Catalog { source: CatalogError::PrivilegeMissing { grant }, .. } if grant.contains("GRANT UPDATE")),
+        "{error}"
+    );
+    bench.credentials = owner;
+    bench.sql(&format!("GRANT UPDATE (v) ON a TO {role}")).await;
+    bench.credentials.username = role;
+    model.require_writable(&mut bench.connect().await).await.unwrap();
+}

@@ -1,0 +1,19 @@
+//! The data engine on a real PostgreSQL. Each test's name is the sentence that it proves.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on shall panic"
+)]
+
+mod apply;
+mod crash;
+mod guard;
+mod harness;
+mod ledger;
+mod plan;
+mod server;
+mod undo;
+mod verify;
