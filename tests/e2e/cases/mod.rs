@@ -1,0 +1,6 @@
+//! The cases. The name of a test is the sentence that it proves.
+
+mod approvals;
+mod happy_path;
+mod script;
+mod spec_errors;

@@ -1,0 +1,32 @@
+//! End to end: real pods on a real cluster, installed by the chart as people install it.
+//!
+//! Each case has a namespace and a database of its own and runs beside the others; the cluster, the images, the operator and
+//! one PostgreSQL server are set up once. A case that fails says what it saw: run, events, pods, logs.
+//!
+//! `cargo test --test e2e -- --test-threads 4`; the cluster is that of `tests/cluster/README.md`.
+//! `E2E_VALUES` names a file of further values for the chart, `E2E_SUFFIX` the end of the names of the namespaces.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "tests say what they expect by failing"
+)]
+
+mod cases;
+mod channel;
+mod cluster;
+mod conclusion;
+mod database;
+mod evidence;
+mod lab;
+mod manifest;
+mod operator;
+mod prediction;
+mod program;
+mod run;
+mod scene;
+mod users;
+mod wait;

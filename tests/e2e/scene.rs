@@ -1,0 +1,81 @@
+//! A case's own stage: a namespace, a database with generations in it, the application, and who may approve.
+
+use crate::database::Database;
+use crate::evidence;
+use crate::lab::{LABEL, SERVER, lab};
+use kube::Client;
+use std::process::Stdio;
+
+/// What a case works on.
+pub struct Scene {
+    /// The case's namespace.
+    pub namespace: String,
+    /// A client of an administrator.
+    pub client: Client,
+    /// The database.
+    pub database: Database,
+}
+
+impl Scene {
+    /// A stage on the server that all cases share.
+    pub async fn new(case: &str, generations: u32) -> Self {
+        Self::on(SERVER, case, generations).await
+    }
+
+    /// A stage on a server of the case's own, which it may stop and kill.
+    pub async fn with_own_server(case: &str, generations: u32) -> Self {
+        let server = format!("e2e-{case}-db-{}", lab().suffix);
+        lab().server(&server).expect("a server of the case's own");
+        label(&server);
+        Self::on(&server, case, generations).await
+    }
+
+    async fn on(server: &str, case: &str, generations: u32) -> Self {
+        let lab = lab();
+        let namespace = format!("e2e-{case}-{}", lab.suffix);
+        let name = namespace.replace('-', "_");
+        lab.script(&["scene", &namespace, server, &name, &generations.to_string()]).expect("a scene of the lab");
+        label(&namespace);
+        let subjects = [lab.maria.name, lab.paul.name].map(|name| format!("--user={name}"));
+        let binding = ["--namespace", &namespace, "create", "rolebinding", "approvers", "--clusterrole=backfill-approver"];
+        lab.cluster.kubectl(&[&binding[..], &[&subjects[0], &subjects[1]]].concat(), "");
+        Self { namespace, client: lab.cluster.client().await, database: Database { server: server.into(), name } }
+    }
+
+    /// What `kubectl` printed, in the namespace of the case.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        lab().cluster.kubectl(&[&["--namespace", self.namespace.as_str()], arguments].concat(), "")
+    }
+
+    /// Applies an object in the namespace of the case.
+    pub fn apply(&self, object: &serde_json::Value) {
+        lab().cluster.kubectl(&["--namespace", &self.namespace, "apply", "--filename", "-"], &object.to_string());
+    }
+
+    /// A merge patch of an object in the namespace of the case. (It goes by a file: what is secret is in no argument.)
+    pub fn apply_patch(&self, kind: &str, name: &str, patch: &serde_json::Value) {
+        let arguments = ["--namespace", &self.namespace, "patch", kind, name, "--type=merge", "--patch-file=/dev/stdin"];
+        lab().cluster.kubectl(&arguments, &patch.to_string());
+    }
+}
+
+fn label(namespace: &str) {
+    lab().cluster.kubectl(&["label", "namespace", namespace, &format!("{LABEL}={}", lab().suffix)], "");
+}
+
+impl Drop for Scene {
+    /// A case that failed says what it saw and leaves its stage; after one that passed nobody waits for the sweepers.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return evidence::print(&self.namespace);
+        }
+        let Self { namespace, database: Database { server, name }, .. } = &*self;
+        let own = if server == SERVER { String::new() } else { server.clone() };
+        let sweep = format!(
+            "kubectl delete namespaces --wait=false {namespace} {own}
+             [ -n '{own}' ] || kubectl -n {server} exec deployment/postgres -- psql -U postgres -c 'DROP DATABASE {name} WITH (FORCE)'"
+        );
+        let mut shell = lab().cluster.command("sh");
+        drop(shell.args(["-c", &sweep]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn());
+    }
+}
