@@ -4,3 +4,4 @@ mod approvals;
 mod happy_path;
 mod script;
 mod spec_errors;
+mod way_back;
