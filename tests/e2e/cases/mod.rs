@@ -1,6 +1,8 @@
 //! The cases. The name of a test is the sentence that it proves.
 
 mod approvals;
+mod full_volume;
 mod happy_path;
 mod script;
+mod secrets;
 mod spec_errors;
