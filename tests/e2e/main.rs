@@ -17,6 +17,7 @@
 
 mod cases;
 mod channel;
+mod chaos;
 mod cluster;
 mod conclusion;
 mod database;

@@ -9,3 +9,4 @@ mod preflight;
 mod restore;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

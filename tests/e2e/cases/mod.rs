@@ -6,3 +6,4 @@ mod happy_path;
 mod script;
 mod secrets;
 mod spec_errors;
+mod way_back;
