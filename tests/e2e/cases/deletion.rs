@@ -102,10 +102,12 @@ async fn a_namespace_that_is_deleted_while_its_run_applies_goes_away_and_the_dat
 #[tokio::test]
 async fn a_second_run_on_a_database_waits_says_for_whom_and_goes_on_after_the_first() {
     let scene = Scene::new("tworuns", 1000).await;
+    // A row that it renames while the second waits is drift, and people would be asked again.
+    stop_application(&scene).await;
     let first = Run::apply(&scene, &slow("first"));
     first.approved_by(&lab().maria).await;
     is_under_way(&first, &scene, 10).await;
-    // Planned while the first writes; what that has written by then is drift, or not planned at all.
+    // It writes other rows than the first.
     let mut manifest = small("second");
     manifest["spec"]["backfill"]["sql"]["source"]["where"] = json!("s.accepted_prompt LIKE 'Accepted by hand%'");
     manifest["spec"]["backfill"]["sql"]["writes"] = json!([{"set": {"accepted_prompt": "'second: ' || s.title"}}]);
