@@ -71,6 +71,10 @@ pub struct BackfillRunStatus {
     /// The decisions that counted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<ApprovalStatus>,
+    /// How many approvals were asked for the last time: the run's number, the operator's floor, and one more where the
+    /// requester is not known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub approvals_required: i32,
     /// How far the step in hand is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressStatus>,
@@ -102,6 +106,11 @@ pub struct BackfillRunStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub finished_at: Option<Timestamp>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+const fn is_zero(value: &i32) -> bool {
+    *value == 0
 }
 
 /// The steps of a run; each is a Job.

@@ -53,6 +53,20 @@ impl ControllerError {
     }
 }
 
+impl ControllerError {
+    /// What the API server will not do as things are; `None` for what may pass by itself.
+    pub(super) fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Api { what, source } => match source.as_ref() {
+                kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => Some(format!("{what}: {}", status.message)),
+                _ => None,
+            },
+            Self::Build(error) => Some(format!("the Job cannot be built from its template: {error}")),
+            Self::Timeout { .. } | Self::Conflict | Self::Flag(_) | Self::WatchEnded => None,
+        }
+    }
+}
+
 /// Puts a limit on a call to the API server.
 pub(super) async fn call<T>(what: &'static str, future: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ControllerError> {
     match tokio::time::timeout(CALL, future).await {

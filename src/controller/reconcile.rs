@@ -9,6 +9,10 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt as _};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// What the API server refused is tried again after this.
+const REFUSED_RETRY: Duration = Duration::from_secs(20);
 
 /// Takes a run as far as it goes in one pass. There is no read after `decide`, and no decision after it.
 ///
@@ -42,9 +46,21 @@ pub(super) async fn reconcile(cached: Arc<BackfillRun>, context: Arc<Context>) -
     // 5. act (at most one effect)
     if let Some(effect) = effect {
         tracing::info!(namespace, run = run.name_any(), phase = %run.status.as_ref().map(|s| s.phase).unwrap_or_default(), effect = act::name(&effect), "acts");
-        act::act(&context, &run, valid.as_ref().ok(), effect).await?;
+        if let Err(error) = act::act(&context, &run, valid.as_ref().ok(), effect).await {
+            return refused(&runs, run, error).await;
+        }
     }
     Ok(requeue.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// What the API server refuses for good is for a person to see; the pass is repeated all the same.
+async fn refused(runs: &Api<BackfillRun>, run: BackfillRun, error: ControllerError) -> Result<Action, ControllerError> {
+    let Some(refusal) = error.refusal() else { return Err(error) };
+    tracing::warn!(run = run.name_any(), refusal, "the API server refuses");
+    let before = run.status.clone().unwrap_or_default();
+    let next = lifecycle::effect_refused(&RunMeta::of(&run), &before, &refusal, Timestamp::now());
+    commit::status(runs, run, &before, next).await?;
+    Ok(Action::requeue(REFUSED_RETRY))
 }
 
 /// Counts what this commit, and no other, has written down.

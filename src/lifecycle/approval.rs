@@ -28,6 +28,7 @@ pub(super) fn ask(pass: &mut Pass<'_>, subject: Subject, digest: String, questio
     );
     pass.status.approvals.retain(|a| a.digest == digest);
     pass.status.message = format!("waits for {} approval(s): {question}", pass.run.approvals_required);
+    pass.status.approvals_required = pass.run.approvals_required;
     let text = question.clone();
     pass.status.awaiting = Some(AwaitingStatus {
         subject,

@@ -66,6 +66,22 @@ pub fn refuse(meta: &RunMeta, spec_abandon: bool, invalid: &Invalid, status: &Ba
     Decision { status, effect, events, requeue: None }
 }
 
+/// The API server refuses what the decision wanted done (a template that it does not take, a quota, a missing right): a
+/// person has to see it. The effect is tried again all the same, as what is missing may come.
+#[must_use]
+pub fn effect_refused(meta: &RunMeta, status: &BackfillRunStatus, refusal: &str, now: Timestamp) -> BackfillRunStatus {
+    let mut status = status.clone();
+    status.message = format!("the API server refuses: {refusal}");
+    let message = status.message.clone();
+    for (type_, truth) in [(ConditionType::Stalled, Truth::True), (ConditionType::Reconciling, Truth::False)] {
+        conditions::set(&mut status.conditions, type_, truth, EFFECT_REFUSED, &message, meta.generation, now);
+    }
+    status
+}
+
+/// Reason of the Stalled condition that [`effect_refused`] sets.
+pub(super) const EFFECT_REFUSED: &str = "ApiRefused";
+
 /// Abort is remembered, so that a self-healing `GitOps` tool cannot take it back.
 fn latch_abort(pass: &mut Pass<'_>) {
     if pass.status.abort.is_some() {
@@ -160,12 +176,13 @@ fn aborted(pass: &mut Pass<'_>) -> bool {
         }
         return true;
     }
+    let migrates = pass.status.current_step == Some(Step::Migrate) && pass.current().is_some_and(|s| s.result.is_none());
     match pass.status.phase {
         // On its way back already.
         Phase::RollingBack => false,
         Phase::AwaitingApproval if phases::rolling_back::is_awaiting_restore(pass) => false,
         // A migration is not killed half-way: its end or its deadline is waited for.
-        Phase::Migrating if pass.status.current_step == Some(Step::Migrate) => false,
+        Phase::Migrating if migrates => false,
         _ => {
             // The flag first: whatever else happens, the new code path is off.
             if phases::flag_back(pass) && step::stop(pass, &abort.reason) {

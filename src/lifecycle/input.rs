@@ -58,7 +58,9 @@ pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) 
         step,
         index,
         job_name: job_name(&run.meta.identity.name, &run.meta.identity.uid, step, attempt),
-        forget: (attempt > KEPT_ATTEMPTS).then(|| job_name(&run.meta.identity.name, &run.meta.identity.uid, step, attempt - KEPT_ATTEMPTS)),
+        // Test Jobs share one count of attempts: theirs are few, and all are kept.
+        forget: (attempt > KEPT_ATTEMPTS && step != Step::Test)
+            .then(|| job_name(&run.meta.identity.name, &run.meta.identity.uid, step, attempt - KEPT_ATTEMPTS)),
         input,
         input_hash,
         deadline: deadline(pass, step, index),

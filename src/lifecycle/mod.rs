@@ -18,7 +18,7 @@ mod step;
 mod tests;
 mod valid;
 
-pub use decide::{decide, refuse};
+pub use decide::{decide, effect_refused, refuse};
 pub use decision::{Decision, Effect, EventNote, StartStep};
 pub use observed::{FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey, StepObservation, TeamEnd};
 pub use phases::terminal::report_name;

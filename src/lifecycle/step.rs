@@ -122,6 +122,7 @@ fn start_again(pass: &mut Pass<'_>, step: Step, index: i32, attempt: i32, input_
 
 fn wait_for_start(pass: &mut Pass<'_>, job_uid: String, problem: Option<String>) {
     note_uid(pass, job_uid);
+    pass.go_on_from(super::decide::EFFECT_REFUSED);
     pass.look_again(WATCH);
     let now = pass.now;
     let started = pass.current().map_or(now, |s| s.started_at);
@@ -135,8 +136,9 @@ fn wait_for_start(pass: &mut Pass<'_>, job_uid: String, problem: Option<String>)
 fn watch(pass: &mut Pass<'_>, step: Step, job_uid: String, progress: Option<Progress>, told: Option<(String, String)>) {
     note_uid(pass, job_uid);
     // What kept the pod from starting is gone. What an earlier attempt stalled on is not known to be gone yet.
-    pass.go_on_from("StepCannotStart");
-    pass.go_on_from("ForeignJob");
+    for reason in ["StepCannotStart", "ForeignJob", super::decide::EFFECT_REFUSED] {
+        pass.go_on_from(reason);
+    }
     pass.look_again(WATCH);
     if let Some(progress) = progress {
         if step == Step::Apply && progress.done > pass.status.progress.as_ref().map_or(0, |p| p.done) {

@@ -87,6 +87,12 @@ pub enum Invalid {
         /// What is wrong.
         message: String,
     },
+    /// The pods to watch are not selected.
+    #[error("monitor.logs.selector: {message}")]
+    BadSelector {
+        /// What is wrong.
+        message: String,
+    },
     /// A JSON Schema does not compile.
     #[error("backfill.sql.validate[{name}].schema: {message}")]
     BadSchema {
@@ -113,6 +119,7 @@ impl Invalid {
             Self::BadDuration { .. } => "BadDuration",
             Self::BadTemplate { .. } => "BadTemplate",
             Self::BadRegex { .. } => "BadRegex",
+            Self::BadSelector { .. } => "BadSelector",
             Self::BadSchema { .. } => "BadSchema",
             Self::DuplicateName { .. } => "DuplicateName",
         }
@@ -146,6 +153,7 @@ pub fn validate(run: &BackfillRun, policy: OperatorPolicy) -> Result<ValidRun, I
     let meta = RunMeta::of(run);
     check_names(spec)?;
     check_patterns(spec)?;
+    check_selector(spec)?;
     check_schemas(spec)?;
     let positive = |field: &str, text: &str| match duration::parse(text) {
         Some(d) if !d.is_zero() => Ok(d),
@@ -198,6 +206,16 @@ fn check_patterns(spec: &BackfillRunSpec) -> Result<(), Invalid> {
         regex::Regex::new(&pattern.regex).map_err(|e| Invalid::BadRegex { name: pattern.name.clone(), message: e.to_string() })?;
     }
     Ok(())
+}
+
+fn check_selector(spec: &BackfillRunSpec) -> Result<(), Invalid> {
+    let Some(monitor) = &spec.monitor else { return Ok(()) };
+    let bad = |message: String| Err(Invalid::BadSelector { message });
+    match kube::core::Selector::try_from(monitor.logs.selector.clone()) {
+        Err(error) => bad(error.to_string()),
+        Ok(selector) if selector.selects_all() => bad("it selects every pod of the namespace: name the application's labels".into()),
+        Ok(_) => Ok(()),
+    }
 }
 
 fn check_schemas(spec: &BackfillRunSpec) -> Result<(), Invalid> {

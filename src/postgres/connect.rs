@@ -38,10 +38,12 @@ pub enum ConnectError {
         detail: String,
     },
     /// The role may not connect to this database.
-    #[error("the role may not connect: {detail}. Run: GRANT CONNECT ON DATABASE … TO …")]
+    #[error("the role may not connect: {detail}. Run: {grant}")]
     ConnectDenied {
         /// The server's words.
         detail: String,
+        /// The statement that helps.
+        grant: String,
     },
     /// There is no such database.
     #[error("{detail}. Check the database's name in the Secret")]
@@ -171,7 +173,7 @@ async fn pin(connection: &mut PgConnection, options: &ConnectOptions) -> Result<
     let refused = |e: sqlx::Error| ConnectError::SettingsRefused { detail: describe(&e) };
     let settings = format!(
         "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; \
-         SET extra_float_digits = 1; SET search_path = public; SET lock_timeout = '5s'; SET statement_timeout = {}; \
+         SET extra_float_digits = 1; SET standard_conforming_strings = on; SET search_path = public; SET lock_timeout = '5s'; SET statement_timeout = {}; \
          SET idle_in_transaction_session_timeout = '60s'",
         options.statement_timeout.as_millis()
     );
@@ -214,7 +216,11 @@ fn refused(error: &sqlx::Error, credentials: &Credentials) -> ConnectError {
     let detail = describe(error);
     match code.as_str() {
         "3D000" => ConnectError::DatabaseMissing { detail },
-        "42501" => ConnectError::ConnectDenied { detail },
+        "42501" => {
+            let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+            let grant = format!("GRANT CONNECT ON DATABASE {} TO {};", quoted(&credentials.database), quoted(&credentials.username));
+            ConnectError::ConnectDenied { detail, grant }
+        }
         code if code.starts_with("28") => ConnectError::AuthenticationFailed { detail },
         code if code.starts_with("57P") || code.starts_with("53") || code.starts_with("08") => ConnectError::ServerNotReady { detail },
         _ => ConnectError::SettingsRefused { detail },

@@ -40,7 +40,7 @@ fn fill_in(run: &BackfillRun, now: Timestamp) -> Result<String, minijinja::Error
         name => run.metadata.name,
         uid => run.metadata.uid,
         requested_by => run.metadata.annotations.as_ref().and_then(|annotations| annotations.get(crate::api::REQUESTED_BY)),
-        required => run.spec.approval.required,
+        required => status.approvals_required.max(run.spec.approval.required),
         flag_name => run.spec.feature_flag.as_ref().map(|flag| &flag.name),
         script => run.spec.backfill.job.is_some(),
         now => format::time(now),

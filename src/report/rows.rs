@@ -65,7 +65,10 @@ impl Facts<'_> {
         let script = self.spec.backfill.job.is_some();
         let plan = self.status.plan.as_ref();
         let counts = plan.filter(|_| !script).map(|plan| {
-            format!("{} rows would be written, {} are done already, {} find no target", plan.will_write, plan.already_done, plan.no_match)
+            format!(
+                "{} rows would be written, {} are done already, {} lost to the winner of their group, {} find no target",
+                plan.will_write, plan.already_done, plan.lost, plan.no_match
+            )
         });
         let proof = plan.map(|plan| if plan.proved_read_only { "proved read-only" } else { "not proved read-only" }.to_owned());
         Row {
@@ -94,7 +97,10 @@ impl Facts<'_> {
         let migrations = if self.spec.migrations.is_some() { "migrations, then " } else { "" };
         Row {
             name: "Apply",
-            asked: format!("{migrations}the approved writes; approvals of this very plan: {}", self.spec.approval.required),
+            asked: format!(
+                "{migrations}the approved writes; approvals of this very plan: {}",
+                self.status.approvals_required.max(self.spec.approval.required)
+            ),
             done: self.done(&[Step::Migrate, Step::Apply, Step::Script]),
             result: sentence([
                 Some(format!("decisions that counted: {}", self.status.approvals.len())),

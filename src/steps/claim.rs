@@ -19,7 +19,7 @@ pub async fn run(context: &StepContext) -> StepEnd {
         Ok(Claimed::HeldBy(holder)) => {
             let message = format!("the database is in the hands of the run {}/{}; this one waits", holder.namespace, holder.name);
             let report = StepReport::Claim(ClaimReport { held_by: Some(holder) });
-            // A verdict, and no error to put right: what follows from it, the phase decides.
+            // Nothing was measured against us: the controller waits, and asks again.
             StepEnd::reported(Outcome::Inconclusive, "DatabaseBusy", message, report)
         }
         Err(error) => engine_ends::ledger(&error),

@@ -11,7 +11,7 @@ use crate::engine::plan::{PlanError, PlanFileError, ValidationError};
 use crate::engine::row::RowError;
 use crate::engine::undo::UndoError;
 use crate::postgres::{describe, is_connection_loss, sqlstate};
-use crate::protocol::Outcome;
+use crate::protocol::{Outcome, PlanReport, StepReport};
 use sqlx::PgConnection;
 
 impl Connector for Session {
@@ -55,9 +55,11 @@ pub(super) fn ledger(error: &LedgerError) -> StepEnd {
     match error {
         LedgerError::Database(error) => database(error),
         LedgerError::Fenced => StepEnd::bare(Outcome::Stopped, error.reason(), error.to_string()),
-        LedgerError::CreateDenied { .. } | LedgerError::NotALedger { .. } | LedgerError::RunUnknown => {
-            StepEnd::bare(Outcome::Stalled, error.reason(), error.to_string())
-        }
+        LedgerError::CreateDenied { .. }
+        | LedgerError::NotALedger { .. }
+        | LedgerError::RunUnknown
+        | LedgerError::RunEnded(_)
+        | LedgerError::ClaimLost => StepEnd::bare(Outcome::Stalled, error.reason(), error.to_string()),
     }
 }
 
@@ -86,6 +88,10 @@ pub(super) fn plan(error: &PlanError) -> StepEnd {
         PlanError::File(error) => file(error),
         PlanError::Database(error) => database(error),
         PlanError::Stopped => StepEnd::bare(Outcome::Stopped, "Stopped", error.to_string()),
+        PlanError::NotGoodEnough { source, plan } => {
+            let report = StepReport::Plan(PlanReport { plan: (**plan).clone() });
+            StepEnd::reported(Outcome::Failed, "TooManyInvalid", source.to_string(), report)
+        }
         PlanError::TargetWrittenTwice { .. } => StepEnd::bare(Outcome::Failed, "TargetWrittenTwice", error.to_string()),
         PlanError::Validation(invalid) => {
             let (outcome, reason) = match invalid {

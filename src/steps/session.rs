@@ -26,6 +26,8 @@ pub struct Session {
     pub credentials: Credentials,
     /// How.
     pub options: ConnectOptions,
+    /// As whom.
+    pub role: Role,
 }
 
 /// Why a step has no connection.
@@ -98,15 +100,20 @@ impl Session {
             statement_timeout: duration::parse(&database.statement_timeout).unwrap_or(Duration::from_mins(5)),
             application_name: format!("backfill/{}/{}/{}", run.namespace, run.name, context.input.step.slug()),
         };
-        Ok(Self { credentials, options })
+        Ok(Self { credentials, options, role })
     }
 
-    /// Connects.
+    /// Connects. Transactions of [`Role::Plan`] are read-only, even where the role could write.
     ///
     /// # Errors
     /// [`SessionError::Connect`].
     pub async fn connect(&self) -> Result<PgConnection, SessionError> {
-        Ok(connect(&self.credentials, &self.options).await?)
+        let mut connection = connect(&self.credentials, &self.options).await?;
+        if self.role == Role::Plan {
+            let set = sqlx::raw_sql("SET default_transaction_read_only = on").execute(&mut connection).await;
+            set.map_err(|error| ConnectError::SettingsRefused { detail: describe(&error) })?;
+        }
+        Ok(connection)
     }
 }
 

@@ -18,7 +18,9 @@ pub fn print(namespace: &str) {
     show("events", &["get", "events", "--sort-by=.lastTimestamp"]);
     show("jobs and pods", &["get", "jobs,pods", "--output", "wide"]);
     let tail = format!("--tail={TAIL}");
-    let pods = cluster.try_kubectl(&["--namespace", namespace, "get", "pods", "--selector", "batch.kubernetes.io/job-name", "--output", "name"], "").unwrap_or_default();
+    let pods = cluster
+        .try_kubectl(&["--namespace", namespace, "get", "pods", "--selector", "batch.kubernetes.io/job-name", "--output", "name"], "")
+        .unwrap_or_default();
     for pod in pods.lines() {
         show(pod, &["logs", "--all-containers", &tail, pod]);
     }

@@ -64,9 +64,7 @@ pub fn log() -> String {
 /// What `/metrics` says, asked through the API server.
 pub fn metrics() -> String {
     let cluster = &lab().cluster;
-    let pod = cluster.kubectl(
-        &["--namespace", NAMESPACE, "get", "pods", "--selector", SELECTOR, "--output", "jsonpath={.items[0].metadata.name}"],
-        "",
-    );
+    let pod = cluster
+        .kubectl(&["--namespace", NAMESPACE, "get", "pods", "--selector", SELECTOR, "--output", "jsonpath={.items[0].metadata.name}"], "");
     cluster.kubectl(&["get", "--raw", &format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8080/proxy/metrics")], "")
 }

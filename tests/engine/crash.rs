@@ -4,12 +4,12 @@ use crate::harness::{Bench, Direct, SPEC, TABLES, admin, credentials, rows};
 use crate::server::Server;
 use backfill_operator::api::status::{PlanStatus, Step};
 use backfill_operator::engine::connector::Connector as _;
-use backfill_operator::protocol::{Outcome, Verdict};
+use backfill_operator::protocol::{Details, Outcome, StepReport, Verdict};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +23,10 @@ const LOG: &str = "
 
 /// Lays out what a pod of the step would find.
 fn lay_out(bench: &Bench, root: &Path, step: &str, plan: &PlanStatus, port: u16) {
+    lay_out_for(bench, root, step, plan, port, None);
+}
+
+fn lay_out_for(bench: &Bench, root: &Path, step: &str, plan: &PlanStatus, port: u16, reader: Option<&str>) {
     let at = |path: &str| root.join(path);
     for folder in ["run/backfill/input", "run/backfill/database", "run/backfill/control", "run/backfill/scratch", "dev", "backup"] {
         std::fs::create_dir_all(at(folder)).unwrap();
@@ -31,26 +35,30 @@ fn lay_out(bench: &Bench, root: &Path, step: &str, plan: &PlanStatus, port: u16)
     let mut plan = plan.clone();
     plan.file = "a.plan".into();
     let named = Step::ALL.into_iter().find(|s| s.slug() == step).unwrap();
+    let mut database = serde_json::json!({"secretRef": {"name": "db"}, "tls": {"mode": "Disable"}});
+    if reader.is_some() {
+        database["planSecretRef"] = serde_json::json!({"name": "ro"});
+    }
     let input = serde_json::json!({
         "run": bench.run, "step": named, "attempt": 1, "specHash": "spec", "plan": plan,
         "backup": {"file": "a.dump"},
         "spec": {
-            "database": {"secretRef": {"name": "db"}, "tls": {"mode": "Disable"}},
+            "database": database,
             "backup": {"destination": {"persistentVolumeClaim": {"claimName": "backups"}}},
             "backfill": {"sql": bench.spec},
             "verify": [{"name": "filled", "sql": "SELECT count(*) FROM backfill.written w JOIN scenarios t USING (id) WHERE t.accepted_prompt IS NULL", "expect": {"equals": 0}}],
         },
     });
     std::fs::write(at("run/backfill/input/input.json"), input.to_string()).unwrap();
-    let secret = [
-        ("host", "127.0.0.1"),
-        ("port", &port.to_string()),
-        ("dbname", &bench.credentials.database),
-        ("username", "postgres"),
-        ("password", "x"),
-    ];
-    for (key, value) in secret {
-        std::fs::write(at("run/backfill/database").join(key), value).unwrap();
+    let roles = [("database", Some("postgres")), ("plan-database", reader)];
+    for (folder, role) in roles.iter().filter_map(|(folder, role)| Some((folder, (*role)?))) {
+        let folder = at("run/backfill").join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let port = port.to_string();
+        let database = bench.credentials.database.as_str();
+        for (key, value) in [("host", "127.0.0.1"), ("port", &port), ("dbname", database), ("username", role), ("password", "x")] {
+            std::fs::write(folder.join(key), value).unwrap();
+        }
     }
 }
 
@@ -58,7 +66,7 @@ fn worker(root: &Path, step: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backfill-operator"));
     command
         .args(["step", step, "--root", root.to_str().unwrap()])
-        .stdout(Stdio::null())
+        .stdout(std::fs::File::create(root.join("worker.out")).unwrap())
         .stderr(std::fs::File::create(root.join("worker.log")).unwrap());
     command.spawn().unwrap()
 }
@@ -202,17 +210,23 @@ async fn drop_database(bench: &Bench) {
 async fn the_steps_run_one_after_the_other_as_processes() {
     let bench = Bench::scenario(100).await;
     let before = bench.exact_hash().await;
+    let reader = Server::fresh_name("reader");
+    bench.sql(&format!("CREATE ROLE {reader} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")).await;
     let mut plan = bench.plan().await;
     let port = Server::shared().port;
     let root = tempfile::tempdir().unwrap();
     for (step, reason) in [("plan", "PlanReady"), ("claim", "Claimed"), ("apply", "Applied"), ("verify", "Verified"), ("undo", "Undone")] {
-        lay_out(&bench, root.path(), step, &plan, port);
+        lay_out_for(&bench, root.path(), step, &plan, port, Some(&reader));
         let end = run(root.path(), step).await;
         assert_eq!((end.outcome, end.reason.as_str()), (Outcome::Passed, reason), "{step}: {}", end.message);
-        assert!(end.details_sha256.is_some());
+        let details = Details::find(&std::fs::read_to_string(root.path().join("worker.out")).unwrap(), &end.details_sha256.unwrap());
+        let report: StepReport = serde_json::from_str(&details.unwrap().json).unwrap();
         if step == "plan" {
             // The same plan, by another process: the file is the same to the bit.
             plan.file = "a.plan".into();
+            let StepReport::Plan(told) = report else { panic!("{report:?}") };
+            assert!(told.plan.proved_read_only, "{:?}", told.plan.remarks);
+            assert_eq!((told.plan.file.as_str(), &told.plan.file_sha256), ("a.plan", &plan.file_sha256));
             assert_eq!(std::fs::read(root.path().join("backup/a.plan")).unwrap(), std::fs::read(bench.plan_file()).unwrap());
         }
     }

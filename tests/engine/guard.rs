@@ -46,6 +46,7 @@ async fn names_that_do_not_serve_are_refused_with_what_to_change() {
         ("{table: a}", "gone", "ColumnMissing", "migrations.adds"),
         ("{table: a}", "g", "ColumnGenerated", "generated"),
         ("{table: a}", "id", "KeyColumnWritten", "way back"),
+        ("{table: a}", "V: \"'1'\", v", "ColumnSetTwice", "set twice"),
     ] {
         let error = refused(&mut bench, &format!("{{source: {source}, writes: [{{set: {{{set}: \"'1'\"}}}}]}}")).await;
         assert_eq!(error.reason(), reason, "{source}: {error}");

@@ -15,5 +15,7 @@ mod harness;
 mod ledger;
 mod plan;
 mod server;
+mod speed;
 mod undo;
 mod verify;
+mod writes;

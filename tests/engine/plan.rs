@@ -129,7 +129,8 @@ async fn invalid_rows_fail_the_plan_where_the_rule_says_so() {
     let mut bench = Bench::scenario(100).await;
     bench.spec.validate[0].max_invalid_percent = 1;
     let error = bench.plan_by(100).await.unwrap_err();
-    assert!(matches!(error, PlanError::Validation(ValidationError::TooManyInvalid { .. })), "{error}");
+    let PlanError::NotGoodEnough { source: ValidationError::TooManyInvalid { .. }, plan } = &error else { panic!("{error}") };
+    assert_eq!(plan.invalid_sample.len(), 5);
     bench.spec.validate[0].on_invalid = backfill_operator::api::spec::OnInvalid::Fail;
     let error = bench.plan_by(100).await.unwrap_err();
     assert!(matches!(error, PlanError::Validation(ValidationError::RowInvalid { .. })), "{error}");

@@ -1,7 +1,8 @@
 //! What undo puts back, and what it leaves alone.
 
 use crate::harness::Bench;
-use backfill_operator::engine::ledger::Claimed;
+use backfill_operator::engine::apply::ApplyError;
+use backfill_operator::engine::ledger::{self, Claimed, LedgerError};
 use backfill_operator::engine::undo::Undone;
 
 #[tokio::test]
@@ -79,6 +80,21 @@ async fn a_half_applied_run_is_undone_and_its_worker_fenced_off() {
     assert_eq!(bench.undo().await.undone, 100);
     assert_eq!(bench.exact_hash().await, before);
     assert!(bench.number("SELECT epoch FROM backfill.runs").await > epoch);
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_after_the_way_back_has_begun_writes_nothing() {
+    let bench = Bench::scenario(100).await;
+    let before = bench.exact_hash().await;
+    let plan = bench.through().await;
+    bench.undo().await;
+    assert!(matches!(bench.apply(&plan).await, Err(ApplyError::Ledger(LedgerError::RunEnded(state))) if state == "Undone"));
+    assert_eq!(bench.exact_hash().await, before);
+    let bench = Bench::scenario(20).await;
+    let plan = bench.plan().await;
+    bench.claim().await;
+    ledger::release(&mut bench.connect().await, &bench.ledger()).await.unwrap();
+    assert!(matches!(bench.apply(&plan).await, Err(ApplyError::Ledger(LedgerError::ClaimLost))));
 }
 
 #[tokio::test]

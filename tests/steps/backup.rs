@@ -1,4 +1,4 @@
-use crate::support::pod::{Pod, TABLES, spec};
+use crate::support::pod::{Pod, TABLES, children_showing, spec};
 use crate::support::postgres::{Database, is_root, path_with_programs};
 use backfill_operator::api::status::{BackupStatus, Step};
 use backfill_operator::protocol::{Outcome, StepReport};
@@ -59,11 +59,17 @@ async fn a_dump_cut_anywhere_is_not_proved() {
     let backup = backup_of(pod.run(Step::Backup).report);
     let bytes = std::fs::read(pod.paths.backup.join(&backup.file)).unwrap();
     let cut = pod.paths.backup.join("cut.dump");
-    let programs = crate::support::postgres::programs();
     let readable = |length: usize| {
         std::fs::write(&cut, &bytes[..length]).unwrap();
         // The proof's own command; its code is tested with a whole dump above.
-        Command::new(programs.join("pg_restore")).args(["--file", "/dev/null"]).arg(&cut).output().unwrap().status.success()
+        Command::new("pg_restore")
+            .env("PATH", path_with_programs())
+            .args(["--file", "/dev/null"])
+            .arg(&cut)
+            .output()
+            .unwrap()
+            .status
+            .success()
     };
     assert!(readable(bytes.len()), "the whole dump reads");
     let mut points: Vec<usize> = (0..20).map(|n| bytes.len() * n / 20).collect();
@@ -93,28 +99,6 @@ async fn no_child_of_the_backup_shows_the_password() {
     assert_eq!(end.verdict.outcome, Outcome::Passed, "{}", end.verdict.message);
     assert!(!format!("{}{}{}", end.stdout, end.stderr, end.verdict.message).contains(&database.password));
     assert_eq!(std::fs::read_dir(&pod.paths.scratch).unwrap().count(), 0, "the password file is gone");
-}
-
-/// How many children of a process run a tool of PostgreSQL, and which of them show the text in arguments or environment.
-fn children_showing(parent: u32, text: &str) -> (usize, Vec<String>) {
-    let (mut found, mut shown) = (0, Vec::new());
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let proc = entry.path();
-        let stat = std::fs::read_to_string(proc.join("stat")).unwrap_or_default();
-        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        if rest.split(' ').nth(1) != Some(parent.to_string().as_str()) {
-            continue;
-        }
-        let read = |name: &str| String::from_utf8_lossy(&std::fs::read(proc.join(name)).unwrap_or_default()).into_owned();
-        let (cmdline, environ) = (read("cmdline"), read("environ"));
-        if cmdline.contains("pg_") && environ.contains("PGPASSFILE") {
-            found += 1;
-        }
-        if cmdline.contains(text) || environ.contains(text) || environ.contains("PGPASSWORD") {
-            shown.push(cmdline);
-        }
-    }
-    (found, shown)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,12 +168,6 @@ async fn what_a_person_must_change_is_named() {
     pod.secret("host", "no-such-host.invalid");
     let end = pod.run(Step::Backup);
     assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Lost, "HostUnknown"));
-
-    pod.secret("host", "127.0.0.1");
-    pod.input.spec.database.tls = None;
-    let end = pod.run(Step::Backup);
-    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Stalled, "TlsFailed"));
-    assert!(end.verdict.message.contains("spec.database.tls.mode: Disable"), "{}", end.verdict.message);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,4 +183,18 @@ async fn a_missing_table_and_a_missing_right_stall_the_backup() {
     let end = Pod::new(&database, spec("")).run(Step::Backup);
     assert_eq!(end.verdict.outcome, Outcome::Stalled);
     assert!(end.verdict.message.contains("permission denied for table hidden"), "{}", end.verdict.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_drops_the_dump_makes_the_step_lost_and_leaves_nothing() {
+    let database = Database::new(&slow_tables(1500)).await;
+    let mut pod = Pod::new(&database, spec(""));
+    let child = pod.spawn(Step::Backup);
+    while !pod.backup_files().iter().any(|f| f.to_string_lossy().ends_with(".partial")) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    database.text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'backfill/%' AND datname = current_database()").await;
+    let end = pod.end(child);
+    assert_eq!(end.verdict.outcome, Outcome::Lost, "{}: {}", end.verdict.reason, end.verdict.message);
+    assert!(pod.backup_files().is_empty(), "{:?}", pod.backup_files());
 }

@@ -10,3 +10,4 @@ mod preflight;
 mod restore;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

@@ -1,5 +1,5 @@
 use crate::support::pod::{End, Pod, TABLES, spec};
-use crate::support::postgres::Database;
+use crate::support::postgres::{Database, is_root, server, unprivileged};
 use backfill_operator::api::status::{CheckResult, Step};
 use backfill_operator::protocol::{Outcome, PreflightReport, StepReport};
 
@@ -99,6 +99,14 @@ async fn what_is_misconfigured_stalls_with_what_to_change() {
     pod.secret("port", "1");
     assert_eq!(ended(&pod.run(Step::Preflight)), (Outcome::Stalled, "Unreachable"), "a first contact is a matter of the spec");
 
+    let closed = Database::new("").await;
+    closed
+        .execute_as_superuser(&format!("ALTER DATABASE {0} OWNER TO postgres; REVOKE ALL ON DATABASE {0} FROM PUBLIC", closed.name))
+        .await;
+    let end = Pod::new(&closed, spec("")).run(Step::Preflight);
+    assert_eq!(ended(&end), (Outcome::Stalled, "ConnectDenied"));
+    assert!(end.verdict.message.contains(&format!("GRANT CONNECT ON DATABASE \"{}\" TO \"{}\";", closed.name, closed.owner)));
+
     let mut pod = Pod::new(&database, spec(""));
     pod.input.spec.backfill.sql.as_mut().unwrap().source.table = "scenario_generation".into();
     let end = pod.run(Step::Preflight);
@@ -185,4 +193,63 @@ async fn the_role_that_only_reads_makes_the_checks_and_must_lead_to_the_same_dat
     pod.plan_secret(&elsewhere);
     let end = pod.run(Step::Preflight);
     assert_eq!(ended(&end), (Outcome::Stalled, "PlanRoleElsewhere"), "{}", end.verdict.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_shares_sessions_is_found() {
+    if std::process::Command::new("pgbouncer").arg("--version").output().is_err() {
+        eprintln!("pgbouncer is not on PATH, so this is not tried");
+        return;
+    }
+    let database = Database::new(TABLES).await;
+    for (mode, expected) in [("transaction", (Outcome::Stalled, "PoolerInBetween")), ("session", (Outcome::Passed, "ChecksPassed"))] {
+        let pooler = Pooler::start(&database, mode);
+        let mut pod = Pod::new(&database, spec(""));
+        pod.secret("port", &pooler.port.to_string());
+        let end = pod.run(Step::Preflight);
+        assert_eq!(ended(&end), expected, "{mode}: {}", end.verdict.message);
+    }
+}
+
+struct Pooler {
+    process: std::process::Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Pooler {
+    fn start(database: &Database, mode: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let [ini, users] = ["pgbouncer.ini", "users.txt"].map(|name| folder.path().join(name));
+        std::fs::write(&users, format!("\"{}\" \"{}\"\n", database.owner, database.password.replace('"', "\"\""))).unwrap();
+        let text = format!(
+            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = scram-sha-256\nauth_file = {}\npool_mode = {mode}\n",
+            server().port,
+            users.display()
+        );
+        std::fs::write(&ini, text).unwrap();
+        let mut command = unprivileged(std::path::Path::new("pgbouncer"));
+        if is_root() {
+            let chown = std::process::Command::new("chown").args(["-R", "postgres"]).arg(folder.path()).status().unwrap();
+            assert!(chown.success());
+        }
+        let process = command.arg("--quiet").arg(&ini).spawn().unwrap();
+        let listening = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+        for _ in 0..100 {
+            if listening() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Self { process, port, _folder: folder }
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }

@@ -1,4 +1,4 @@
-use crate::support::pod::{Pod, RUN_UID, TABLES, spec};
+use crate::support::pod::{Pod, RUN_UID, TABLES, children_showing, spec};
 use crate::support::postgres::Database;
 use backfill_operator::api::status::{CheckResult, Step};
 use backfill_operator::engine::ledger::{Claimed, claim, ensure};
@@ -117,9 +117,14 @@ async fn a_restore_killed_on_the_way_leaves_the_database_as_it_was() {
     // Its transaction holds locks once it has begun to drop.
     let dropping = "SELECT count(*) FROM pg_stat_activity a JOIN pg_locks l USING (pid) WHERE a.application_name LIKE 'backfill/%restore' AND l.mode = 'AccessExclusiveLock'";
     let started = Instant::now();
+    let mut seen = 0;
     while database.text(dropping).await.parse::<i64>().unwrap() < 20 {
         assert!(started.elapsed() < Duration::from_secs(20) && child.try_wait().unwrap().is_none(), "the restore was seen at work");
+        let (found, shown) = children_showing(child.id(), &database.password);
+        assert_eq!(shown, Vec::<String>::new());
+        seen += found;
     }
+    assert!(seen > 0, "psql was looked at while it ran");
     child.kill().unwrap();
     child.wait().unwrap();
     let started = Instant::now();

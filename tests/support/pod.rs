@@ -139,3 +139,25 @@ impl Pod {
         files
     }
 }
+
+/// How many children of a process run a tool of PostgreSQL, and which of them show the text in arguments or environment.
+pub fn children_showing(parent: u32, text: &str) -> (usize, Vec<String>) {
+    let (mut found, mut shown) = (0, Vec::new());
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let proc = entry.path();
+        let stat = std::fs::read_to_string(proc.join("stat")).unwrap_or_default();
+        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
+        if rest.split(' ').nth(1) != Some(parent.to_string().as_str()) {
+            continue;
+        }
+        let read = |name: &str| String::from_utf8_lossy(&std::fs::read(proc.join(name)).unwrap_or_default()).into_owned();
+        let (cmdline, environ) = (read("cmdline"), read("environ"));
+        if (cmdline.contains("pg_") || cmdline.contains("psql")) && environ.contains("PGPASSFILE") {
+            found += 1;
+        }
+        if cmdline.contains(text) || environ.contains(text) || environ.contains("PGPASSWORD") {
+            shown.push(cmdline);
+        }
+    }
+    (found, shown)
+}

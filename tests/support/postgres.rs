@@ -26,15 +26,17 @@ pub fn programs() -> PathBuf {
     found.pop().expect("PostgreSQL's server programs below /usr/lib/postgresql")
 }
 
+/// PATH for the steps. `BACKFILL_TEST_CLIENT` names a folder with other clients than the server's own: the image has
+/// those of PostgreSQL 17, whatever the server is.
 pub fn path_with_programs() -> std::ffi::OsString {
-    let mut path = programs().into_os_string();
+    let mut path = std::env::var_os("BACKFILL_TEST_CLIENT").unwrap_or_else(|| programs().into_os_string());
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap_or_default());
     path
 }
 
 /// A command as a user that PostgreSQL accepts: it refuses to run as root.
-fn unprivileged(program: &Path) -> Command {
+pub fn unprivileged(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
@@ -61,9 +63,10 @@ fn start() -> Server {
         .arg(folder.join("password"))
         .arg(&data)
         .current_dir("/"));
+    certificates(&folder, &data);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let options = format!(
-        "-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off -c max_connections=60 -c max_locks_per_transaction=1024",
+        "-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off -c ssl=on -c max_connections=60 -c max_locks_per_transaction=1024",
         folder.display()
     );
     let pg_ctl = programs().join("pg_ctl");
@@ -81,6 +84,21 @@ fn start() -> Server {
     let reaper =
         Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     Server { port, folder, _reaper: reaper }
+}
+
+/// A CA of the test's own, `ca.crt`, a certificate for 127.0.0.1 signed by it, and another CA, `other.crt`, that signed nothing.
+fn certificates(folder: &Path, data: &Path) {
+    let script = format!(
+        "set -e; cd '{}'
+         for ca in ca other; do openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout $ca.key -out $ca.crt -subj /CN=$ca; done
+         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.csr -subj /CN=postgres
+         printf 'subjectAltName=IP:127.0.0.1' > san
+         openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile san -out server.crt
+         chmod 600 server.key; chown --reference='{data}' server.key server.crt; mv server.key server.crt '{data}'",
+        folder.display(),
+        data = data.display()
+    );
+    run(Command::new("sh").args(["-c", &script]));
 }
 
 fn run(command: &mut Command) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollback {
-    /// `Failure`: at once. `Manual`: the run stops as Failed, the data stays as it is until `spec.abort`. Default: `Failure`.
+    /// `Failure`: at once. `Manual`: the flag goes back, the data stays as it is until somebody sets `spec.abort` (takes it back) or `spec.abandon` (leaves it). Default: `Failure`.
     #[serde(default)]
     pub trigger: RollbackTrigger,
     /// `Undo`: row by row from the ledger; later writes of the application stay. `Restore`: the dump, in place. `Auto`: undo, else restore. Default: `Auto`.

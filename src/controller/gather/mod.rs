@@ -40,7 +40,7 @@ pub(super) async fn observe(
 }
 
 fn needs_flag(status: &BackfillRunStatus) -> bool {
-    status.phase == Phase::EnablingFlag
+    matches!(status.phase, Phase::Pending | Phase::EnablingFlag)
         || status.flag.as_ref().is_some_and(|f| f.intent != FlagIntent::None && f.restored_at.is_none() && status.mutation_started)
 }
 

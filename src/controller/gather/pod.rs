@@ -2,13 +2,14 @@
 
 use crate::controller::error::{ControllerError, call};
 use crate::controller::jobs::{BATCH_PAUSE, BATCH_SIZE};
+use crate::engine::secrets;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use kube::api::LogParams;
 use kube::{Api, ResourceExt as _};
 use sha2::{Digest, Sha256};
 
-/// Of a team's output so much is read and hashed.
-const OUTPUT_MAX_BYTES: i64 = 8 * 1024 * 1024;
+/// Of a team's output so many lines, the last ones, are read and hashed.
+const OUTPUT_MAX_LINES: i64 = 100_000;
 /// Of a team's output so many characters are kept.
 const OUTPUT_TAIL: usize = 2000;
 
@@ -116,10 +117,13 @@ pub(super) async fn log_end(pods: &Api<Pod>, pod: &Pod) -> Result<String, Contro
 
 /// The whole log of a Job of the team.
 pub(super) async fn whole_log(pods: &Api<Pod>, pod: &Pod) -> Result<Output, ControllerError> {
-    let params = LogParams { container: first_container(pod), limit_bytes: Some(OUTPUT_MAX_BYTES), ..LogParams::default() };
+    let params = LogParams { container: first_container(pod), tail_lines: Some(OUTPUT_MAX_LINES), ..LogParams::default() };
     let log = call("reading a Job's output", pods.logs(&pod.name_any(), &params)).await?;
+    let sha256 = hex::encode(Sha256::digest(log.as_bytes()));
+    // Redacted before it is cut: half a secret is not known for one.
+    let (log, _) = secrets::redact(&log);
     let skip = log.chars().count().saturating_sub(OUTPUT_TAIL);
-    Ok(Output { sha256: hex::encode(Sha256::digest(log.as_bytes())), tail: log.chars().skip(skip).collect() })
+    Ok(Output { sha256, tail: log.chars().skip(skip).collect() })
 }
 
 fn first_container(pod: &Pod) -> Option<String> {

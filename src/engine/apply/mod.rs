@@ -223,7 +223,7 @@ async fn work(
     // Once for this worker: after a lost connection the epoch is still its own, and tells whether another came since.
     let epoch = match *epoch {
         Some(epoch) => epoch,
-        None => *epoch.insert(ledger.raise_epoch(&mut connection).await?),
+        None => *epoch.insert(ledger.begin(&mut connection).await?),
     };
     let model = Model::resolve(&mut connection, options.spec, &[]).await?;
     model.require_writable(&mut connection).await?;

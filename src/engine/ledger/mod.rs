@@ -33,6 +33,12 @@ pub enum LedgerError {
     /// The run is not in the ledger.
     #[error("the ledger does not know this run: its claim is missing")]
     RunUnknown,
+    /// Nothing may be written any more.
+    #[error("the run is {0} in the ledger: it writes nothing more; create a new run to write again")]
+    RunEnded(String),
+    /// The claim is another run's, or given back.
+    #[error("the database is not claimed by this run any more: it writes nothing until it has claimed it again")]
+    ClaimLost,
     /// Another worker of the run has come since.
     #[error("a later worker of the run has taken over: this one writes nothing more")]
     Fenced,
@@ -49,6 +55,8 @@ impl LedgerError {
             Self::CreateDenied { .. } => "LedgerCreateDenied",
             Self::NotALedger { .. } => "NotALedger",
             Self::RunUnknown => "RunUnknown",
+            Self::RunEnded(_) => "RunEnded",
+            Self::ClaimLost => "ClaimLost",
             Self::Fenced => "Fenced",
             Self::Database(_) => "LedgerFailed",
         }
@@ -64,6 +72,8 @@ pub enum State {
     Applying,
     /// All batches are written.
     Applied,
+    /// They are being put back: no batch may follow.
+    Undoing,
     /// They were put back.
     Undone,
     /// The database was restored from the run's backup.
@@ -80,6 +90,7 @@ impl State {
             Self::Claimed => "Claimed",
             Self::Applying => "Applying",
             Self::Applied => "Applied",
+            Self::Undoing => "Undoing",
             Self::Undone => "Undone",
             Self::Restored => "Restored",
             Self::Closed => "Closed",
@@ -184,6 +195,27 @@ impl Ledger {
         let sql = format!("SELECT * FROM {} WHERE uid = $1 AND epoch = $2 FOR UPDATE", self.table("runs"));
         let row = sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(&self.uid).bind(epoch).fetch_optional(connection).await?;
         row.ok_or(LedgerError::Fenced)
+    }
+
+    /// Raises the epoch for a worker that will write: only while the run holds the claim, and was not put back. Without
+    /// this a worker that starts late could fence off the way back, and write again what it took away.
+    ///
+    /// # Errors
+    /// [`LedgerError::RunUnknown`], [`LedgerError::RunEnded`], [`LedgerError::ClaimLost`].
+    pub async fn begin(&self, connection: &mut PgConnection) -> Result<i64, LedgerError> {
+        let sql = format!(
+            "UPDATE {} SET epoch = epoch + 1, updated_at = now() WHERE uid = $1 AND state IN ('Claimed', 'Applying', 'Applied')
+               AND EXISTS (SELECT FROM {} WHERE run_uid = $1) RETURNING epoch",
+            self.table("runs"),
+            self.table("claim")
+        );
+        let epoch = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(&self.uid).fetch_optional(&mut *connection).await?;
+        if let Some(epoch) = epoch {
+            return Ok(epoch);
+        }
+        let run = self.run(connection).await?;
+        let open = [State::Claimed, State::Applying, State::Applied].iter().any(|state| state.as_str() == run.state);
+        Err(if open { LedgerError::ClaimLost } else { LedgerError::RunEnded(run.state) })
     }
 
     /// Raises the epoch and answers it: every worker of before is fenced off.

@@ -15,7 +15,7 @@ const TABLES: &[(&str, &str)] = &[
         "runs",
         "uid text PRIMARY KEY, namespace text NOT NULL, name text NOT NULL, spec_hash text NOT NULL,
          plan_digest text NOT NULL DEFAULT '', rows_digest text NOT NULL DEFAULT '', plan_file_sha256 text NOT NULL DEFAULT '',
-         state text NOT NULL CHECK (state IN ('Claimed', 'Applying', 'Applied', 'Undone', 'Restored', 'Closed')),
+         state text NOT NULL CHECK (state IN ('Claimed', 'Applying', 'Applied', 'Undoing', 'Undone', 'Restored', 'Closed')),
          epoch int8 NOT NULL DEFAULT 0, cursor int8 NOT NULL DEFAULT 0, planned int8 NOT NULL DEFAULT 0,
          written int8 NOT NULL DEFAULT 0, drifted int8 NOT NULL DEFAULT 0, batches int8 NOT NULL DEFAULT 0,
          drift_checked boolean NOT NULL DEFAULT false,

@@ -42,6 +42,14 @@ pub enum ModelError {
         /// Which column.
         column: String,
     },
+    /// One column has two new values.
+    #[error("{place}: the column {column} is set twice: names without quotes are folded to lower case")]
+    ColumnSetTwice {
+        /// Where it stands in the spec.
+        place: String,
+        /// Which column.
+        column: String,
+    },
     /// Every new value is one of the moment.
     #[error(
         "{place}: every value is one of the moment (now() and its kin), so that a second run would write every row again: set at least one value that is known at plan"
@@ -80,6 +88,7 @@ impl ModelError {
             Self::ExpressionInvalid { .. } => "ExpressionInvalid",
             Self::Catalog { source, .. } => source.reason(),
             Self::KeyColumnWritten { .. } => "KeyColumnWritten",
+            Self::ColumnSetTwice { .. } => "ColumnSetTwice",
             Self::NothingPlannable { .. } => "NothingPlannable",
             Self::AuditNotJsonb { .. } => "AuditNotJsonb",
             Self::AuditColumnWritten { .. } => "AuditColumnWritten",
@@ -98,6 +107,7 @@ impl ModelError {
             | Self::ExpressionInvalid { .. }
             | Self::Catalog { .. }
             | Self::KeyColumnWritten { .. }
+            | Self::ColumnSetTwice { .. }
             | Self::NothingPlannable { .. }
             | Self::AuditNotJsonb { .. }
             | Self::AuditColumnWritten { .. } => None,
@@ -224,10 +234,13 @@ async fn target(
     };
     let matches = optional(connection, write.matches.as_ref(), &format!("{at}.match")).await?;
     let only_if = optional(connection, write.only_if.as_ref(), &format!("{at}.onlyIf")).await?;
-    let mut sets = Vec::with_capacity(write.set.len());
+    let mut sets: Vec<Set> = Vec::with_capacity(write.set.len());
     for (name, text) in &write.set {
         let at = format!("{at}.set.{name}");
         let column = settable(&table, &key, name, &at)?;
+        if sets.iter().any(|set| set.column.name == column.name) {
+            return Err(ModelError::ColumnSetTwice { place: at, column: column.name });
+        }
         sets.push(Set { column, value: expression(connection, text, Place::Sets, &at).await? });
     }
     let target = Target { table, key, matches, only_if, sets };

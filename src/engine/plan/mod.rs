@@ -37,6 +37,14 @@ pub enum PlanError {
     /// Rows are not good enough.
     #[error(transparent)]
     Validation(#[from] ValidationError),
+    /// There is a plan, but too many rows are invalid.
+    #[error("{source}")]
+    NotGoodEnough {
+        /// By which rule.
+        source: ValidationError,
+        /// What was found, for the person who has to look at it.
+        plan: Box<PlanStatus>,
+    },
     /// The plan file.
     #[error(transparent)]
     File(#[from] PlanFileError),
@@ -226,11 +234,14 @@ impl<'a> Planner<'a> {
 
     fn finish(mut self) -> Result<PlanStatus, PlanError> {
         // Of the rows that were judged: losers never were.
-        self.validation.within_limits(self.counts.matching - self.counts.lost)?;
+        let within = self.validation.within_limits(self.counts.matching - self.counts.lost);
         self.counts.rows_digest = self.digest.finish();
         self.counts.file_sha256 = self.file.finish(&self.counts.rows_digest)?;
         self.counts.remarks = self.validation.remarks();
         self.counts.invalid_sample = self.validation.into_sample();
-        Ok(self.counts)
+        match within {
+            Ok(()) => Ok(self.counts),
+            Err(source) => Err(PlanError::NotGoodEnough { source, plan: Box::new(self.counts) }),
+        }
     }
 }

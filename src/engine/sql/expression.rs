@@ -6,6 +6,7 @@ use super::identifier::only_targets;
 use super::tree::{called, node, parse_one, says, strings, walk};
 use super::volatility::Calls;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Where an expression stands: it decides whether values of the moment are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,15 +58,14 @@ impl Expression {
     }
 
     fn judge(text: &str, tree: &Value, place: Place) -> Result<Self, SqlError> {
-        let mut calls = Calls::default();
-        let mut moment = None;
+        let mut found = Found::default();
         walk(tree, &mut |value| match node(value) {
-            Some((kind, body)) => judge_node(kind, body, &mut calls, &mut moment),
+            Some((kind, body)) => judge_node(kind, body, &mut found),
             None => Ok(()),
         })?;
-        match (place, moment) {
+        match (place, found.moment) {
             (Place::Chooses, Some(name)) => Err(SqlError::MomentDependent(name)),
-            (_, moment) => Ok(Self { sql: text.to_owned(), at_apply: moment.is_some(), calls }),
+            (_, moment) => Ok(Self { sql: text.to_owned(), at_apply: moment.is_some(), calls: found.calls }),
         }
     }
 
@@ -94,18 +94,27 @@ impl Expression {
     }
 }
 
-fn judge_node(kind: &str, body: &Value, calls: &mut Calls, moment: &mut Option<String>) -> Result<(), SqlError> {
+/// What was found in the tree so far.
+#[derive(Default)]
+struct Found {
+    calls: Calls,
+    moment: Option<String>,
+    /// Literals that are cast to a text, by their place: a word there is a word.
+    texts: BTreeSet<i64>,
+}
+
+fn judge_node(kind: &str, body: &Value, found: &mut Found) -> Result<(), SqlError> {
     match kind {
-        "ColumnRef" | "AConst" | "BoolExpr" | "NullTest" | "BooleanTest" | "CaseExpr" | "CaseWhen" | "CoalesceExpr" | "MinMaxExpr"
-        | "AArrayExpr" | "AIndirection" | "AIndices" | "List" | "String" | "Integer" | "CollateClause" | "NamedArgExpr" | "RowExpr"
-        | "SortBy" => Ok(()),
+        "AConst" => judge_literal(body, found),
+        "ColumnRef" | "BoolExpr" | "NullTest" | "BooleanTest" | "CaseExpr" | "CaseWhen" | "CoalesceExpr" | "MinMaxExpr" | "AArrayExpr"
+        | "AIndirection" | "AIndices" | "List" | "String" | "Integer" | "CollateClause" | "NamedArgExpr" | "RowExpr" | "SortBy" => Ok(()),
         "AExpr" => {
-            calls.add_operator(strings(body.get("name")));
+            found.calls.add_operator(strings(body.get("name")));
             Ok(())
         }
-        "TypeCast" => judge_cast(body),
-        "FuncCall" => judge_call(body, calls, moment),
-        "SqlvalueFunction" => judge_value_function(body, moment),
+        "TypeCast" => judge_cast(body, found),
+        "FuncCall" => judge_call(body, found),
+        "SqlvalueFunction" => judge_value_function(body, found),
         "AStar" => Err(SqlError::Star),
         "SubLink" => Err(SqlError::SubSelect),
         "ParamRef" => Err(SqlError::Parameter),
@@ -113,7 +122,7 @@ fn judge_node(kind: &str, body: &Value, calls: &mut Calls, moment: &mut Option<S
     }
 }
 
-fn judge_call(body: &Value, calls: &mut Calls, moment: &mut Option<String>) -> Result<(), SqlError> {
+fn judge_call(body: &Value, found: &mut Found) -> Result<(), SqlError> {
     let (schema, name) = called(body);
     let arguments = body.get("args").and_then(Value::as_array).map_or(0, Vec::len);
     if says(body, "over") {
@@ -133,42 +142,52 @@ fn judge_call(body: &Value, calls: &mut Calls, moment: &mut Option<String>) -> R
         return Err(SqlError::SideEffect(name));
     }
     if is_at_apply(&name, arguments) {
-        *moment = Some(format!("{name}()"));
+        found.moment = Some(format!("{name}()"));
     }
-    calls.add_function(schema, name);
+    found.calls.add_function(schema, name);
     Ok(())
 }
 
 /// `CURRENT_DATE` to `LOCALTIMESTAMP(n)` are 1 to 9 in the grammar's enumeration, roles and names of the session come after.
-fn judge_value_function(body: &Value, moment: &mut Option<String>) -> Result<(), SqlError> {
+fn judge_value_function(body: &Value, found: &mut Found) -> Result<(), SqlError> {
     match body.get("op").and_then(Value::as_i64) {
         Some(1..=9) => {
-            *moment = Some("current_timestamp, current_date and their kin".into());
+            found.moment = Some("current_timestamp, current_date and their kin".into());
             Ok(())
         }
         _ => Err(SqlError::SessionDependent("current_user and its kin".into())),
     }
 }
 
-/// Refuses `'today'::date`: the server turns the word into a moment while it reads the statement.
-fn judge_cast(body: &Value) -> Result<(), SqlError> {
+/// A literal that is cast to a text is one, whatever it says.
+fn judge_cast(body: &Value, found: &mut Found) -> Result<(), SqlError> {
     let type_name = body.get("type_name").unwrap_or(&Value::Null);
     if says(type_name, "setof") {
         return Err(SqlError::SetReturning("SETOF".into()));
     }
     let kind = strings(type_name.get("names")).pop().unwrap_or_default();
-    let literal = body.get("arg").and_then(node).and_then(|(_, arg)| arg.pointer("/val/Sval/sval")?.as_str().map(str::to_owned));
-    match literal {
-        Some(word) if is_date_type(&kind) && is_date_word(&word) => Err(SqlError::DateWord(word)),
-        _ => Ok(()),
+    if matches!(kind.as_str(), "text" | "varchar" | "bpchar" | "json" | "jsonb") {
+        found.texts.extend(body.get("arg").and_then(node).and_then(|(_, arg)| place(arg)));
     }
+    Ok(())
 }
 
-fn is_date_type(name: &str) -> bool {
-    matches!(name, "date" | "time" | "timetz" | "timestamp" | "timestamptz")
+/// Refuses `'today'`: where a date or time is meant, the server turns the word into a moment while it reads the
+/// statement, and what is meant depends on types that are not known here.
+fn judge_literal(body: &Value, found: &Found) -> Result<(), SqlError> {
+    let Some(text) = body.pointer("/val/Sval/sval").and_then(Value::as_str) else { return Ok(()) };
+    let excused = place(body).is_some_and(|place| found.texts.contains(&place));
+    if !excused && is_date_word(text) { Err(SqlError::DateWord(text.to_owned())) } else { Ok(()) }
 }
 
+fn place(body: &Value) -> Option<i64> {
+    body.get("location")?.as_i64()
+}
+
+/// The word, alone or with a time of day or a zone: `today 12:00`.
 fn is_date_word(literal: &str) -> bool {
-    let lower = literal.to_lowercase();
-    ["now", "today", "tomorrow", "yesterday"].iter().any(|word| lower.contains(word))
+    let lower = literal.trim().to_lowercase();
+    let mut words = lower.split_whitespace();
+    let special = words.next().is_some_and(|word| matches!(word, "now" | "today" | "tomorrow" | "yesterday"));
+    special && words.all(|word| word.chars().any(|c| c.is_ascii_digit()) || matches!(word, "utc" | "z" | "zulu" | "allballs"))
 }

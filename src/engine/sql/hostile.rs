@@ -76,6 +76,8 @@ fn hostile_expressions_are_refused_each_for_its_reason() {
         "'today'::date" => DateWord(_),
         "CAST(' NOW ' AS timestamptz)" => DateWord(_),
         "date 'tomorrow'" => DateWord(_),
+        "s.created_at < 'now'" => DateWord(_),
+        "'yesterday 12:00'" => DateWord(_),
         "DEFAULT" => Syntax(_) | Unsupported(_),
         "xmlelement(name a)" => Unsupported(_),
         "GROUPING(s.a)" => Unsupported(_),
@@ -104,6 +106,7 @@ fn honest_expressions_are_accepted() {
         "s.created_at < timestamptz '2026-01-01 00:00+00' AT TIME ZONE 'UTC'",
         "extract(year FROM s.created_at)::int",
         "greatest(s.a, 1) BETWEEN 1 AND 3 AND s.b IN ('x', 'y') AND s.c LIKE 'a%' COLLATE \"C\"",
+        "s.kind = 'today'::text OR s.kind = 'now and then'",
         "NULL",
     ] {
         let parsed = Expression::parse(text, Place::Chooses);

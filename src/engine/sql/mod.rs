@@ -66,7 +66,9 @@ pub enum SqlError {
     #[error("{0} is refused here: plan and apply would choose different rows; write the moment as a literal")]
     MomentDependent(String),
     /// A word like 'today' that the server turns into a moment.
-    #[error("the literal '{0}' is a moment in disguise: use now() or current_date in set, or write the moment itself")]
+    #[error(
+        "the literal '{0}' may be a moment in disguise: use now() or current_date in set, write the moment itself, or, where the word is meant, cast it: '{0}'::text"
+    )]
     DateWord(String),
     /// Valid SQL that is not supported in an expression.
     #[error("{0} is not supported in an expression")]

@@ -118,7 +118,7 @@ async fn work(
     let Some(run) = known(&mut connection, ledger).await? else { return Ok(Some(Undone::default())) };
     let epoch = match *epoch {
         Some(epoch) => epoch,
-        None => *epoch.insert(ledger.raise_epoch(&mut connection).await?),
+        None => *epoch.insert(begin(&mut connection, ledger).await?),
     };
     while let Some(batch) = newest(&mut connection, ledger).await? {
         if stop.is_cancelled() {
@@ -140,6 +140,15 @@ async fn work(
     release(&mut transaction, ledger).await?;
     transaction.commit().await?;
     Ok(Some(counts(&mut connection, ledger).await?))
+}
+
+/// Fences off every worker of before, and lets none come after.
+async fn begin(connection: &mut PgConnection, ledger: &Ledger) -> Result<i64, UndoError> {
+    let mut transaction = connection.begin().await?;
+    let epoch = ledger.raise_epoch(&mut transaction).await?;
+    ledger.set_state(&mut transaction, State::Undoing).await?;
+    transaction.commit().await?;
+    Ok(epoch)
 }
 
 /// The run's row, if ledger and row are there.

@@ -23,6 +23,7 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     if pass.status.plan.is_some() {
         awaiting_approval::ask_for_plan(pass, "BackupRenewed");
     } else {
-        pass.enter(Phase::Planning, "BackedUp", "computes the exact changes, read-only");
+        let script = pass.run.spec.backfill.job.is_some();
+        pass.enter(Phase::Planning, "BackedUp", if script { "runs the script dry" } else { "computes the exact changes, read-only" });
     }
 }

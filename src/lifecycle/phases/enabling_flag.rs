@@ -30,18 +30,24 @@ pub(super) fn idle(pass: &mut Pass<'_>) {
         }
         None => return pass.look_again(Duration::from_secs(1)),
     };
-    pass.go_on();
     let Some(flag) = pass.status.flag.as_mut() else {
         // The intent, with the value to go back to, is in the status before the flag is touched.
         pass.status.flag = Some(FlagStatus { previous: value, intent: FlagIntent::Enable, ..FlagStatus::default() });
         return pass.look_again(Duration::from_millis(100));
     };
+    if value != ON && value != flag.previous {
+        let message =
+            format!("the flag was {} when the run looked, and is {value} now: put it back, or set spec.abort: true", flag.previous);
+        pass.stall("FlagChangedByOther", &message);
+        return pass.look_again(Duration::from_secs(10));
+    }
     if value != ON {
         let previous = flag.previous.clone();
         return pass.act(Effect::EnableFlag { previous });
     }
     flag.enabled_at = Some(pass.now);
     let previous = flag.previous.clone();
+    pass.go_on();
     pass.set(ConditionType::FlagEnabled, Truth::True, "Enabled", &format!("the flag is on; it was {previous}"));
     monitoring::begin(pass, "FlagEnabled");
 }

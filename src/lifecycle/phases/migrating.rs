@@ -1,6 +1,6 @@
 //! The database is claimed, the team's migrations run, and the rows are planned again.
 
-use super::{applying, awaiting_approval, planning, rolling_back};
+use super::{applying, awaiting_approval, planning, rolling_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::status::{HolderStatus, Step};
@@ -26,8 +26,9 @@ pub(super) fn claim_ended(pass: &mut Pass<'_>, ended: StepEnded) {
     };
     let since = pass.status.waiting_for.as_ref().and_then(|w| w.waiting_since).unwrap_or(pass.now);
     let deadline = later(since, CLAIM_WAIT);
-    let message = format!("waits for {}/{}, which is changing the same database, until {deadline}", holder.namespace, holder.name);
-    if pass.now >= deadline {
+    let until = if pass.status.phase == Phase::RollingBack { String::new() } else { format!(", until {deadline}") };
+    let message = format!("waits for {}/{}, which is changing the same database{until}", holder.namespace, holder.name);
+    if pass.now >= deadline && pass.status.phase != Phase::RollingBack {
         return rolling_back::begin(pass, "DatabaseBusy", &format!("{}/{} held the database for too long", holder.namespace, holder.name));
     }
     if pass.status.message != message {
@@ -41,10 +42,10 @@ pub(super) fn claim_ended(pass: &mut Pass<'_>, ended: StepEnded) {
 }
 
 fn after_claim(pass: &mut Pass<'_>) {
-    if pass.status.phase == Phase::Migrating {
-        pass.begin(Step::Migrate, 0);
-    } else {
-        applying::write(pass);
+    match pass.status.phase {
+        Phase::Migrating => pass.begin(Step::Migrate, 0),
+        Phase::RollingBack => rolling_back::go_back(pass),
+        _ => applying::write(pass),
     }
 }
 
@@ -76,10 +77,17 @@ pub(super) fn replan_ended(pass: &mut Pass<'_>, ended: StepEnded) {
     if verdict.outcome == Outcome::Failed {
         return rolling_back::failed(pass, &verdict.reason, &format!("plan after the migrations: {}", verdict.message));
     }
-    let approved = pass.status.plan.as_ref().map(|p| p.rows_digest.clone());
-    let same = approved.as_deref() == Some(report.plan.rows_digest.as_str());
+    let approved = pass.status.plan.clone();
+    let same = approved.as_ref().is_some_and(|p| p.rows_digest == report.plan.rows_digest);
     planning::accept(pass, report.plan);
+    if !same && pass.status.plan.as_ref().is_some_and(|p| p.will_write == 0) {
+        return terminal::end(pass, Phase::Succeeded, "NothingToDo", "the plan after the migrations has no row to write");
+    }
     if same {
+        // It is the plan that was approved, and was made before it was.
+        if let (Some(plan), Some(approved)) = (pass.status.plan.as_mut(), approved) {
+            plan.planned_at = approved.planned_at;
+        }
         pass.enter(Phase::Applying, "PlanUnchanged", "writes the rows");
     } else {
         pass.set(ConditionType::Approved, Truth::Unknown, "PlanChanged", "the rows come out otherwise than approved");

@@ -4,6 +4,7 @@ use super::terminal;
 use crate::api::Phase;
 use crate::api::conditions::{self, ConditionType, Truth};
 use crate::api::status::{CheckResult, CheckStatus, Step};
+use crate::lifecycle::observed::FlagObservation;
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step::StepEnded;
 use crate::protocol::{Outcome, StepReport};
@@ -12,6 +13,12 @@ use std::time::Duration;
 /// Starts the run over: what was found for an older spec or release is void.
 pub(in crate::lifecycle) fn begin(pass: &mut Pass<'_>, reason: &str, message: &str) {
     if let Some(Err(problem)) = &pass.observed.release {
+        pass.stall(&problem.reason, &problem.message);
+        pass.look_again(Duration::from_secs(10));
+        return;
+    }
+    // A flag that cannot be switched is found out now, and not after the rows are written.
+    if let Some(FlagObservation::Problem(problem)) = &pass.observed.flag {
         pass.stall(&problem.reason, &problem.message);
         pass.look_again(Duration::from_secs(10));
         return;

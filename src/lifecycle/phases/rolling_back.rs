@@ -8,7 +8,7 @@ use crate::api::status::{CheckResult, CheckStatus, RollbackStatus, Step, Subject
 use crate::lifecycle::approval;
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step::StepEnded;
-use crate::protocol::{Outcome, StepReport};
+use crate::protocol::{Outcome, StepReport, Verdict};
 use std::time::Duration;
 
 /// Goes back, because the run failed: at once, or when a person says so.
@@ -47,6 +47,15 @@ pub(super) fn idle(pass: &mut Pass<'_>) {
         return;
     }
     pass.go_on();
+    if !begun(pass) {
+        return rolled_back(pass, "nothing had been written");
+    }
+    // Verification has let the database go, and another run may be changing it by now.
+    pass.begin(Step::Claim, 0);
+}
+
+/// The database is ours: the way back that the run asks for.
+pub(super) fn go_back(pass: &mut Pass<'_>) {
     let script = pass.run.spec.backfill.job.is_some();
     let (method, step) = match pass.run.spec.rollback.method {
         RollbackMethod::Restore => (RollbackMethod::Restore, Step::LossAccount),
@@ -59,7 +68,12 @@ pub(super) fn idle(pass: &mut Pass<'_>) {
     pass.begin(step, 0);
 }
 
-/// True where the team's script was started at all.
+/// True where a step was started that may have changed something.
+fn begun(pass: &Pass<'_>) -> bool {
+    pass.status.steps.iter().any(|s| matches!(s.step, Step::Migrate | Step::Apply | Step::Script))
+}
+
+/// True where a Job of the team was started.
 fn touched(pass: &Pass<'_>) -> bool {
     pass.status.steps.iter().any(|s| matches!(s.step, Step::Script | Step::Migrate))
 }
@@ -77,9 +91,19 @@ pub(super) fn undo_ended(pass: &mut Pass<'_>, ended: StepEnded) {
         None if verdict.outcome != Outcome::Passed => {}
         _ => return super::unexpected(pass, Step::Undo, 0),
     }
-    if verdict.outcome == Outcome::Passed {
+    let written = pass.status.result.as_ref().map_or(0, |r| r.written);
+    let known = pass.status.rollback.as_ref().map_or(0, |r| r.undone + r.skipped_because_changed_since);
+    let complete = known >= written;
+    if verdict.outcome == Outcome::Passed && complete {
         return rolled_back(pass, &verdict.message);
     }
+    let verdict = if complete {
+        verdict
+    } else {
+        // Somebody took the ledger away: what it does not know it cannot put back.
+        let message = format!("the ledger knows {known} rows of the {written} that were written");
+        Verdict { reason: "LedgerIncomplete".into(), message, ..verdict }
+    };
     if pass.run.spec.rollback.method == RollbackMethod::Auto {
         pass.event(true, &verdict.reason, &format!("undo cannot serve ({}): a restore is looked at", verdict.message));
         if let Some(rollback) = pass.status.rollback.as_mut() {

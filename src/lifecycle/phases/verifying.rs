@@ -8,6 +8,7 @@ use crate::api::status::{CheckResult, CheckStatus, Step};
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step::StepEnded;
 use crate::protocol::{Outcome, StepReport};
+use std::time::Duration;
 
 pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Verify, 0) };
@@ -18,6 +19,13 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
         }
         None if verdict.outcome == Outcome::Failed => {}
         _ => return super::unexpected(pass, Step::Verify, 0),
+    }
+    if verdict.outcome == Outcome::Inconclusive {
+        // What cannot be measured is no verdict: nothing is rolled back for it, and nothing goes on.
+        let message = format!("{}; it is measured again; grant what is missing, or set spec.abort: true", verdict.message);
+        pass.set(ConditionType::Verified, Truth::Unknown, &verdict.reason, &verdict.message);
+        pass.stall(&verdict.reason, &message);
+        return pass.wait_and_retry(Step::Verify, Duration::from_secs(30));
     }
     if verdict.outcome != Outcome::Passed {
         pass.set(ConditionType::Verified, Truth::False, &verdict.reason, &verdict.message);
@@ -48,9 +56,14 @@ fn next_test(pass: &mut Pass<'_>, index: i32) {
     if index < tests {
         return pass.begin(Step::Test, index);
     }
-    let message = "what was written is what was planned, and every check holds";
-    pass.set(ConditionType::Verified, Truth::True, "Verified", message);
+    let script = pass.run.spec.backfill.job.is_some();
     let written = pass.status.result.as_ref().map_or(0, |r| r.written);
-    pass.tell(NotificationEvent::Applied, &format!("{written} rows written and verified"));
+    let (message, told) = if script {
+        ("every check holds", "the script ran, and every check holds".to_owned())
+    } else {
+        ("what was written is what was planned, and every check holds", format!("{written} rows written and verified"))
+    };
+    pass.set(ConditionType::Verified, Truth::True, "Verified", message);
+    pass.tell(NotificationEvent::Applied, &told);
     enabling_flag::begin(pass);
 }

@@ -409,3 +409,77 @@ fn too_much_drift_asks_again_with_a_new_plan() {
     assert_eq!(world.settle(200), Phase::Succeeded);
     assert_eq!(phases(&world).iter().filter(|p| **p == Phase::AwaitingApproval).count(), 2);
 }
+
+#[test]
+fn what_verification_cannot_measure_is_measured_again_and_rolls_nothing_back() {
+    let unclear = Ending::Verdict(Outcome::Inconclusive, "ChecksInconclusive");
+    let mut world = World::new(&small_spec()).ends(Step::Verify, &[unclear, Ending::Good]);
+    while !is_true(&world.status().conditions, ConditionType::Stalled) {
+        world.pass(false);
+    }
+    assert!(world.status().message.contains("measured again"), "{}", world.status().message);
+    assert_eq!(world.settle(100), Phase::Succeeded);
+    assert_eq!((world.made(Step::Verify), world.made(Step::Undo)), (2, 0));
+}
+
+#[test]
+fn a_run_that_has_not_begun_to_write_is_rolled_back_without_a_restore() {
+    let mut spec = small_spec();
+    spec["rollback"] = serde_json::json!({"method": "Restore"});
+    let mut world = World::new(&spec);
+    while world.status().current_step != Some(Step::Claim) {
+        world.pass(false);
+    }
+    world.run.spec.abort = true;
+    assert_eq!(world.settle(50), Phase::RolledBack);
+    assert_eq!((world.made(Step::LossAccount), world.made(Step::Restore)), (0, 0));
+}
+
+#[test]
+fn the_way_back_claims_the_database_again() {
+    let mut world = World::new(&full_spec()).ends(Step::Verify, &BAD);
+    world.settle(200);
+    let steps: Vec<Step> = world.jobs_made.iter().map(|(step, _)| *step).collect();
+    assert!(steps.ends_with(&[Step::Verify, Step::Claim, Step::Undo]), "{steps:?}");
+}
+
+#[test]
+fn an_undo_that_knows_fewer_rows_than_were_written_is_not_believed() {
+    let undo = StepReport::Undo(crate::protocol::UndoReport { undone: 3, ..crate::protocol::UndoReport::default() });
+    let endings = [Ending::Reports(Box::new(undo), Outcome::Passed, "Undone")];
+    let mut world = World::new(&small_spec()).ends(Step::Verify, &BAD).ends(Step::Undo, &endings);
+    assert_eq!(world.settle(200), Phase::RolledBack);
+    assert_eq!((world.made(Step::LossAccount), world.made(Step::Restore)), (1, 1));
+}
+
+#[test]
+fn a_flag_that_cannot_be_read_stalls_before_anything_begins() {
+    let mut world = World::new(&full_spec());
+    let problem = Problem { reason: "FlagConfigMapMissing".into(), message: "create it".into() };
+    let observed = Observed { flag: Some(crate::lifecycle::FlagObservation::Problem(problem)), ..Observed::default() };
+    world.pass_with(&observed, false);
+    assert_eq!(world.phase(), Phase::Pending);
+    assert!(is_true(&world.status().conditions, ConditionType::Stalled));
+    assert_eq!(world.settle(200), Phase::Succeeded);
+}
+
+#[test]
+fn what_the_api_server_refuses_stalls_until_it_is_taken() {
+    let mut world = World::new(&small_spec());
+    world.pass(true);
+    let valid = validate(&world.run, OperatorPolicy { minimum_approvals: 1 }).unwrap();
+    let status = crate::lifecycle::effect_refused(&valid.meta, &world.status(), "making a step's Job: no such volume", world.now);
+    world.run.status = Some(status);
+    assert!(is_true(&world.status().conditions, ConditionType::Stalled));
+    assert!(world.status().message.contains("no such volume"));
+    assert_eq!(world.settle(200), Phase::Succeeded);
+    assert!(!is_true(&world.status().conditions, ConditionType::Stalled));
+}
+
+#[test]
+fn a_selector_that_selects_every_pod_is_refused() {
+    let mut spec = full_spec();
+    spec["monitor"]["logs"]["selector"] = serde_json::json!({});
+    let refused = validate(&run(&spec), OperatorPolicy { minimum_approvals: 1 }).unwrap_err();
+    assert_eq!(refused.reason(), "BadSelector");
+}

@@ -56,6 +56,9 @@ fn classify(stderr: &str) -> BackupError {
         return BackupError::BackupVolumeFull;
     }
     let detail = complaint(stderr);
+    if says(&["canceling statement due to statement timeout", "canceling statement due to lock timeout", "deadlock detected"]) {
+        return BackupError::DumpBlocked { detail };
+    }
     let lost = [
         "server closed the connection unexpectedly",
         "terminating connection",
@@ -81,6 +84,9 @@ mod tests {
         assert!(matches!(classify(full), BackupError::BackupVolumeFull));
         let lost = "pg_dump: error: Dumping the contents of table \"a\" failed: PQgetCopyData() failed.\npg_dump: detail: Error message from server: server closed the connection unexpectedly";
         assert!(matches!(classify(lost), BackupError::DumpLost { .. }));
+        let blocked =
+            "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\npg_dump: detail: Query was: LOCK TABLE a";
+        assert!(matches!(classify(blocked), BackupError::DumpBlocked { .. }));
         let denied = "pg_dump: error: query failed: ERROR:  permission denied for table a\npg_dump: detail: Query was: LOCK TABLE a";
         assert!(matches!(classify(denied), BackupError::DumpFailed { detail } if detail == "permission denied for table a"));
     }

@@ -56,6 +56,14 @@ pub enum BackupError {
         /// What it said.
         detail: String,
     },
+    /// `pg_dump` waited too long for a table.
+    #[error(
+        "pg_dump gave up waiting for a table that somebody holds exclusively (a migration, VACUUM FULL, …): {detail}. It is tried again"
+    )]
+    DumpBlocked {
+        /// What it said.
+        detail: String,
+    },
     /// A table of the run is not there.
     #[error("there is no table {table}, or the role may not see it: check the spec's table names (schema.table outside of public)")]
     TableMissing {
@@ -103,6 +111,7 @@ impl BackupError {
             Self::BackupVolumeFull => "BackupVolumeFull",
             Self::DumpFailed { .. } => "DumpFailed",
             Self::DumpLost { .. } => "DumpLost",
+            Self::DumpBlocked { .. } => "DumpBlocked",
             Self::TableMissing { .. } => "TableMissing",
             Self::TableNotInDump { .. } => "TableNotInDump",
             Self::Stopped => "Stopped",
@@ -114,7 +123,7 @@ impl BackupError {
         match self {
             Self::Session(error) => error.outcome(),
             Self::SnapshotFailed(error) if is_connection_loss(error) => Outcome::Lost,
-            Self::DumpLost { .. } => Outcome::Lost,
+            Self::DumpLost { .. } | Self::DumpBlocked { .. } => Outcome::Lost,
             // A volume that does not give back what was written to it is a verdict about the backup.
             Self::Archive(ArchiveError::DumpUnreadable { .. }) | Self::BackupUnreadable(_) => Outcome::Failed,
             Self::Stopped => Outcome::Stopped,

@@ -76,7 +76,10 @@ fn refused(error: &ModelError, findings: &mut Findings) -> Result<(), Cut> {
             | CatalogError::TypeUnknown(_)
             | CatalogError::Database(_) => "columns",
         },
-        ModelError::KeyColumnWritten { .. } | ModelError::AuditNotJsonb { .. } | ModelError::AuditColumnWritten { .. } => "columns",
+        ModelError::KeyColumnWritten { .. }
+        | ModelError::ColumnSetTwice { .. }
+        | ModelError::AuditNotJsonb { .. }
+        | ModelError::AuditColumnWritten { .. } => "columns",
         ModelError::ExpressionRefused { .. }
         | ModelError::ExpressionInvalid { .. }
         | ModelError::NothingPlannable { .. }

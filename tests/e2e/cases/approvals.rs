@@ -40,7 +40,8 @@ async fn a_plan_that_nobody_approves_in_time_expires_and_nothing_is_changed() {
     let run = Run::apply(&scene, &manifest);
     let status = run.reaches(Phase::Expired).await;
     assert!(status.message.contains("nobody approved in time"), "{}", status.message);
-    let waited = status.history.windows(2).find(|pair| pair[0].to == Phase::AwaitingApproval).map(|pair| pair[1].at.duration_since(pair[0].at));
+    let waited =
+        status.history.windows(2).find(|pair| pair[0].to == Phase::AwaitingApproval).map(|pair| pair[1].at.duration_since(pair[0].at));
     assert!(waited.is_some_and(|waited| waited.as_secs() >= 5), "waited for {waited:?}: {:?}", status.history);
     was_never_begun(&scene, &status);
     assert_eq!(content(&scene), before, "no row has changed");

@@ -52,7 +52,7 @@ async fn a_table_that_is_not_there_stalls_the_run_until_the_spec_names_another()
     let mut manifest = small("missing-table");
     manifest["spec"]["backfill"]["sql"]["source"]["table"] = json!("scenarioz");
     let run = Run::apply(&scene, &manifest);
-    stops(&run, "TableMissing", &["backfill.sql.source.table", "there is no table scenarioz"]).await;
+    stops(&run, "TableMissing", &["backfill.sql.source.table", "there is no table \"scenarioz\""]).await;
     run.patch(&source(&json!({"table": "scenarios"}))).await;
     run.asks().await;
 }
