@@ -3,8 +3,8 @@
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
 
-setup: ## What the cluster and the image build need from the distribution (as root)
-	tests/cluster/cluster setup
+setup: ## Install what tests and demo need from the distribution (as root)
+	tests/setup
 
 cluster: ## A Kubernetes to work on: see tests/cluster/README.md
 	tests/cluster/cluster up

@@ -44,13 +44,14 @@ impl Lab {
         let images = build(&["operator", "postgres", "scenarios-app"])?;
         let [operator_image, postgres_image, app_image] = images.as_slice() else { return Err(format!("images: {images:?}")) };
         channel::install(&cluster)?;
-        operator::install(&cluster, operator_image)?;
+        let suffix = std::env::var("E2E_SUFFIX").unwrap_or_else(|_| suffix());
+        operator::install(&cluster, operator_image, &suffix)?;
         let lab = Self {
             maria: User::make(&cluster, users::MARIA)?,
             paul: User::make(&cluster, users::PAUL)?,
             app_image: app_image.clone(),
             postgres_image: postgres_image.clone(),
-            suffix: std::env::var("E2E_SUFFIX").unwrap_or_else(|_| suffix()),
+            suffix,
             cluster,
         };
         lab.server(SERVER)?;

@@ -26,6 +26,8 @@ mod lab;
 mod manifest;
 mod operator;
 mod prediction;
+mod private_operator;
+mod processes;
 mod program;
 mod run;
 mod scene;

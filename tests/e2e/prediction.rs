@@ -15,7 +15,7 @@ pub struct Prediction {
 }
 
 /// The latest answer of each scenario that has none, if it is as the schema wants it and has a prompt.
-const WINNERS: &str = "
+pub const WINNERS: &str = "
     WITH latest AS (
         SELECT DISTINCT ON (scenario_id) id, scenario_id, metadata -> 'llm_response' AS answer
         FROM scenario_generations WHERE metadata ? 'llm_response' ORDER BY scenario_id, updated_at DESC, id DESC

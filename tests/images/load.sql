@@ -74,7 +74,7 @@ FROM generate_series(1, :generations) n,
              'model', 'model-' || (1 + pg_temp.dice(:seed, 'model', n, 3)),
              'prompt', 'You lead ' || pg_temp.word(:seed, 'prompt', n) || ' with ' || (2 + pg_temp.dice(:seed, 'people', n, 8)) || ' people. Generation ' || n || '.'
                  -- Put together here, so that no scanner of sources takes it for a real one.
-                 || CASE WHEN n <= :secrets THEN ' Use AK' || 'IA' || upper(substr(md5(:seed || 'secret' || n), 1, 16)) || ' to sign in.' ELSE '' END,
+                 || CASE WHEN n <= :secrets THEN ' Use AK' || 'IA' || translate(upper(substr(md5(:seed || 'secret' || n), 1, 16)), '0189', 'WXYZ') || ' to sign in.' ELSE '' END,
              'capabilities', pg_temp.words(:seed, 'capability', n),
              'competencies', pg_temp.words(:seed, 'competency', n),
              'skills', pg_temp.words(:seed, 'skill', n)
