@@ -220,6 +220,22 @@ fn lost_steps_are_tried_again_and_ten_in_a_row_stall_the_run() {
 }
 
 #[test]
+fn attempts_that_committed_before_they_were_lost_are_not_lost_in_a_row() {
+    let mut endings: Vec<Ending> = (11..=40).map(Ending::LostAt).collect();
+    endings.push(Ending::Good);
+    let mut world = World::new(&small_spec()).ends(Step::Apply, &endings);
+    for _ in 0..600 {
+        world.pass(false);
+        assert!(!is_true(&world.status().conditions, ConditionType::Stalled), "{}", world.status().message);
+    }
+    assert_eq!((world.phase(), world.made(Step::Apply)), (Phase::Succeeded, 31));
+
+    let mut world = World::new(&small_spec()).ends(Step::Apply, &[Ending::LostAt(5)]);
+    world.settle(300);
+    assert!(is_true(&world.status().conditions, ConditionType::Stalled), "five rows, and never a sixth");
+}
+
+#[test]
 fn what_cannot_work_stalls_and_goes_on_when_it_is_changed() {
     let stalled = Ending::Verdict(Outcome::Stalled, "TableMissing");
     let mut world = World::new(&small_spec()).ends(Step::Preflight, &[stalled, Ending::Good]);
