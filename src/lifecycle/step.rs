@@ -31,6 +31,13 @@ pub(super) enum StepEnded {
     Team(TeamEnd),
 }
 
+impl StepEnded {
+    /// True for a verdict that nothing could be measured.
+    pub(super) fn is_inconclusive(&self) -> bool {
+        matches!(self, Self::Ours { verdict, .. } if verdict.outcome == Outcome::Inconclusive)
+    }
+}
+
 /// True for ends that are followed by another attempt of the same step.
 pub(super) const fn is_retried(result: StepResult) -> bool {
     matches!(result, StepResult::Lost | StepResult::Stalled | StepResult::Stopped)
@@ -99,6 +106,12 @@ fn end_ours(
         Outcome::Stopped => {
             close(pass, StepResult::Stopped, &message);
             retry_at(pass, Duration::from_secs(1));
+            return None;
+        }
+        // Another run has taken the claim over: it is waited for, and asked for again.
+        Outcome::Stalled if step == Step::Apply && verdict.reason == "ClaimLost" => {
+            close(pass, StepResult::Stopped, &message);
+            pass.begin(Step::Claim, 0);
             return None;
         }
         Outcome::Stalled => {

@@ -499,3 +499,22 @@ fn a_selector_that_selects_every_pod_is_refused() {
     let refused = validate(&run(&spec), OperatorPolicy { minimum_approvals: 1 }).unwrap_err();
     assert_eq!(refused.reason(), "BadSelector");
 }
+
+#[test]
+fn a_claim_that_was_lost_in_mid_apply_is_asked_for_again() {
+    let lost = Ending::Verdict(Outcome::Stalled, "ClaimLost");
+    let mut world = World::new(&small_spec()).ends(Step::Apply, &[lost, Ending::Good]);
+    assert_eq!(world.settle(200), Phase::Succeeded);
+    let steps: Vec<Step> = world.jobs_made.iter().map(|(step, _)| *step).collect();
+    assert!(steps.windows(3).any(|w| w == [Step::Apply, Step::Claim, Step::Apply]), "{steps:?}");
+}
+
+#[test]
+fn people_are_told_once_of_what_keeps_being_unmeasurable() {
+    let unclear = Ending::Verdict(Outcome::Inconclusive, "ChecksInconclusive");
+    let mut spec = small_spec();
+    spec["notifications"] = serde_json::json!([{"channel": "team", "events": ["Stalled"]}]);
+    let mut world = World::new(&spec).ends(Step::Verify, &[unclear.clone(), unclear.clone(), unclear, Ending::Good]);
+    assert_eq!(world.settle(200), Phase::Succeeded);
+    assert_eq!(world.status().notifications.len(), 1);
+}
