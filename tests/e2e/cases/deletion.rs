@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// For a run to take everything back and go.
-const GOES: Duration = Duration::from_secs(180);
+const GOES: Duration = Duration::from_mins(3);
 
 /// The small run, so slow that it can be caught at it.
 fn slow(name: &str) -> Value {

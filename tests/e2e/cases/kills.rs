@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A run whose attempts are lost again and again waits between them, up to two minutes.
-const LONG: Duration = Duration::from_secs(480);
+const LONG: Duration = Duration::from_mins(8);
 /// Kills of workers, and of operators.
 const KILLS: usize = 20;
 /// Of the operator's, at most so many in one phase.
