@@ -46,7 +46,8 @@ pub fn small(name: &str) -> Value {
             "backup": {"destination": {"persistentVolumeClaim": {"claimName": "backups"}}},
             "backfill": {"sql": {
                 "source": {"table": "scenarios", "where": "s.accepted_prompt IS NULL"},
-                "writes": [{"set": {"accepted_prompt": "'filled: ' || s.title"}}],
+                // Of the id, and not of the title: the application renames scenarios all the while, and that is drift.
+                "writes": [{"set": {"accepted_prompt": "'filled: ' || s.id"}}],
             }},
         },
     })
