@@ -87,7 +87,7 @@ async fn the_example_goes_from_apply_to_succeeded_and_does_what_it_says_and_noth
     people_are_told(&scene, &status).await;
     assert!(operator::log().contains(&scene.namespace), "the operator logs what it does in {}", scene.namespace);
     let metrics = operator::metrics();
-    assert!(metrics.contains("backfill_operator_rows_written_total"), "{metrics}");
+    assert!(metrics.contains("backfill_rows_written_total"), "{metrics}");
 }
 
 #[tokio::test]
