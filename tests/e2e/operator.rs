@@ -28,7 +28,7 @@ pub fn install(cluster: &Cluster, image: &str) -> Result<(), String> {
     let mut helm = cluster.command("helm");
     helm.args(["upgrade", "--install", RELEASE]).arg(root().join("charts/backfill-operator"));
     // The definition and the roles of people are the cluster's: the demo, or a person, may have made them before.
-    helm.args(["--namespace", NAMESPACE, "--wait", "--timeout", "120s", "--take-ownership", "--values", "-"]);
+    helm.args(["--namespace", NAMESPACE, "--wait", "--timeout", "120s", "--take-ownership", "--force-conflicts", "--values", "-"]);
     match std::env::var_os("E2E_VALUES") {
         Some(more) => drop(helm.arg("--values").arg(more)),
         None => others_rest(cluster)?,

@@ -41,7 +41,8 @@ impl Volume {
     }
 
     fn files(&self) -> Vec<String> {
-        let names = std::fs::read_dir(&self.folder).expect("the volume").flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let names =
+            std::fs::read_dir(&self.folder).expect("the volume").flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
         names.filter(|name| !name.starts_with('.')).collect()
     }
 }

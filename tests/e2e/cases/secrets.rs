@@ -112,7 +112,8 @@ async fn succeeded(scene: &Scene, manifest: &Value) {
     run.succeeds().await;
     conclusion::lets_go_and_reports(&run).await;
     let told = || channel::messages(&scene.namespace).iter().any(|message| message.body.contains("Succeeded"));
-    crate::wait::until("people are told", std::time::Duration::from_secs(60), async || if told() { Ok(()) } else { Err("nothing".into()) }).await;
+    crate::wait::until("people are told", std::time::Duration::from_secs(60), async || if told() { Ok(()) } else { Err("nothing".into()) })
+        .await;
 }
 
 /// Name and text of each secret, after it was put in its place.
@@ -175,7 +176,10 @@ fn everything(scene: &Scene) -> Vec<(String, String)> {
         all.push((kind.to_owned(), scene.kubectl(&["get", kind, "--output", "yaml"])));
     }
     for kind in ["configmaps", "pods", "deployments", "events.events.k8s.io"] {
-        all.push((format!("{kind} of the operator"), cluster.kubectl(&["--namespace", operator::NAMESPACE, "get", kind, "--output", "yaml"], "")));
+        all.push((
+            format!("{kind} of the operator"),
+            cluster.kubectl(&["--namespace", operator::NAMESPACE, "get", kind, "--output", "yaml"], ""),
+        ));
     }
     for pod in scene.kubectl(&["get", "pods", "--selector", "batch.kubernetes.io/job-name", "--output", "name"]).lines() {
         all.push((format!("the log of {pod}"), format!("{pod}\n{}", scene.kubectl(&["logs", pod, "--all-containers", "--tail=-1"]))));
