@@ -1,10 +1,10 @@
-.PHONY: help setup cluster image demo test test-all generate down
+.PHONY: help setup cluster image demo test generate down
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
 
-setup: ## What the cluster and the image build need from the distribution (as root)
-	tests/cluster/cluster setup
+setup: ## Install what tests and demo need from the distribution (as root)
+	tests/setup
 
 cluster: ## A Kubernetes to work on: see tests/cluster/README.md
 	tests/cluster/cluster up
@@ -15,11 +15,8 @@ image: ## Build the operator's image and bring it into the cluster; its name is 
 demo: ## A backfill of 20,000 rows on a real cluster, from apply to Succeeded
 	@tests/demo/demo
 
-test: ## All tests that CI runs
+test: ## All tests; CI runs the same
 	@tests/run
-
-test-all: ## The same, and the slow ones
-	@BACKFILL_SLOW=1 tests/run
 
 generate: ## Write what is generated: CRD, chart copy, API reference
 	cargo run --locked --quiet -- crds > crds/backfill.dev_backfillruns.yaml

@@ -30,6 +30,9 @@ pub struct OperatorConfig {
     /// Namespaces whose runs are served. Default: all.
     #[serde(default)]
     pub watch_namespaces: Vec<String>,
+    /// Namespaces whose runs are not served: another operator works there. Default: none.
+    #[serde(default)]
+    pub except_namespaces: Vec<String>,
     /// What no run may go below.
     #[serde(default)]
     pub approval: ApprovalFloor,
@@ -220,10 +223,24 @@ impl OperatorConfig {
                 return invalid(field, "is the name of another channel, too");
             }
         }
-        match self.watch_namespaces.iter().position(String::is_empty) {
-            Some(index) => invalid(format!("watchNamespaces[{index}]"), "is empty; for all namespaces leave the list empty"),
+        if let Some(index) = self.watch_namespaces.iter().position(String::is_empty) {
+            return invalid(format!("watchNamespaces[{index}]"), "is empty; for all namespaces leave the list empty");
+        }
+        match self.except_namespaces.iter().position(String::is_empty) {
+            Some(index) => invalid(format!("exceptNamespaces[{index}]"), "is empty"),
             None => Ok(()),
         }
+    }
+
+    /// What is watched: one namespace after the other, or all of them (`None`) but those that a field selector leaves out.
+    #[must_use]
+    pub fn watched(&self) -> (Vec<Option<&str>>, String) {
+        if self.watch_namespaces.is_empty() {
+            let left_out: Vec<String> = self.except_namespaces.iter().map(|name| format!("metadata.namespace!={name}")).collect();
+            return (vec![None], left_out.join(","));
+        }
+        let served = self.watch_namespaces.iter().filter(|name| !self.except_namespaces.contains(name));
+        (served.map(|name| Some(name.as_str())).collect(), String::new())
     }
 }
 
@@ -242,6 +259,19 @@ mod tests {
         let config = OperatorConfig::parse(SMALLEST).unwrap();
         assert_eq!(config.approval.minimum, 1);
         assert!(config.watch_namespaces.is_empty() && config.channels.is_empty());
+    }
+
+    #[test]
+    fn what_another_operator_serves_is_left_out_of_what_is_watched() {
+        let watched = |more: &str| {
+            let config = OperatorConfig::parse(&format!("{SMALLEST}{more}")).unwrap();
+            let (namespaces, fields) = config.watched();
+            (namespaces.into_iter().map(|name| name.map(str::to_owned)).collect::<Vec<_>>(), fields)
+        };
+        assert_eq!(watched(""), (vec![None], String::new()));
+        let but_two = "metadata.namespace!=a,metadata.namespace!=b".to_owned();
+        assert_eq!(watched("exceptNamespaces: [a, b]\n"), (vec![None], but_two));
+        assert_eq!(watched("watchNamespaces: [a, c]\nexceptNamespaces: [a, b]\n"), (vec![Some("c".to_owned())], String::new()));
     }
 
     #[test]
@@ -281,6 +311,7 @@ mod tests {
             ("channels: [{name: a, slack: {urlFile: u}}, {name: a, slack: {urlFile: u}}]\n", "channels[1].name"),
             ("approval: {minimum: 0}\n", "approval.minimum"),
             ("watchNamespaces: ['']\n", "watchNamespaces[0]"),
+            ("exceptNamespaces: ['']\n", "exceptNamespaces[0]"),
         ];
         for (more, expected) in refusals {
             let refusal = refusal(more);

@@ -33,12 +33,12 @@ pub fn markdown() -> Result<String, serde_json::Error> {
         let Some(root) = properties(schema).and_then(|p| p.get(part)) else { continue };
         let mut fields = Vec::new();
         walk(part, root, &mut fields, &mut rules);
-        page.push_str(&format!("\n## {title}\n"));
+        page.extend([format!("\n## {title}\n")]);
         tables(part, &fields, &mut page);
     }
     page.push_str("\n## Rules across fields\n\nThe API server checks them, and answers with the message.\n\n| Where | Message | Rule (CEL) |\n|---|---|---|\n");
-    for Rule { path, message, rule } in rules {
-        page.push_str(&format!("| `{path}` | {} | {} |\n", cell(&message), code(&rule)));
+    for Rule { path, message, cel } in rules {
+        page.extend([format!("| `{path}` | {} | {} |\n", cell(&message), code(&cel))]);
     }
     Ok(page)
 }
@@ -54,7 +54,7 @@ struct Field {
 struct Rule {
     path: String,
     message: String,
-    rule: String,
+    cel: String,
 }
 
 fn walk(path: &str, schema: &Value, fields: &mut Vec<Field>, rules: &mut Vec<Rule>) {
@@ -93,7 +93,7 @@ fn tables(part: &str, fields: &[Field], page: &mut String) {
     for field in &direct {
         let name = block(field);
         if is_block(&name) {
-            page.push_str(&format!("\n### `{part}.{name}`\n\n{}\n", field.text));
+            page.extend([format!("\n### `{part}.{name}`\n\n{}\n", field.text)]);
             let inside: Vec<&Field> = fields.iter().filter(|f| f.path.split('.').count() > 2 && block(f) == name).collect();
             table(&inside, page);
         }
@@ -103,7 +103,7 @@ fn tables(part: &str, fields: &[Field], page: &mut String) {
 fn table(fields: &[&Field], page: &mut String) {
     page.push_str("\n| Field | Type | Default | Bounds | What |\n|---|---|---|---|---|\n");
     for Field { path, kind, presence, bounds, text } in fields {
-        page.push_str(&format!("| `{path}` | {kind} | {presence} | {bounds} | {} |\n", cell(text)));
+        page.extend([format!("| `{path}` | {kind} | {presence} | {bounds} | {} |\n", cell(text))]);
     }
 }
 
@@ -154,7 +154,7 @@ fn bounds(schema: &Value) -> String {
 
 fn rules_of(path: &str, schema: &Value) -> Vec<Rule> {
     let rules = schema.get("x-kubernetes-validations").and_then(Value::as_array);
-    rules.into_iter().flatten().map(|rule| Rule { path: path.into(), message: text(rule, "message"), rule: text(rule, "rule") }).collect()
+    rules.into_iter().flatten().map(|rule| Rule { path: path.into(), message: text(rule, "message"), cel: text(rule, "rule") }).collect()
 }
 
 fn properties(schema: &Value) -> Option<&Map<String, Value>> {

@@ -63,14 +63,15 @@ struct Context {
 /// # Errors
 /// [`NotifierError::NotifierClient`] at the start; later errors are logged, and tried again.
 pub async fn run(client: Client, config: Arc<OperatorConfig>, metrics: Arc<Metrics>, stop: CancellationToken) -> Result<(), NotifierError> {
-    let apis: Vec<Api<BackfillRun>> = if config.watch_namespaces.is_empty() {
-        vec![Api::all(client.clone())]
-    } else {
-        config.watch_namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
+    let (namespaces, fields) = config.watched();
+    let api = |namespace| match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
     };
+    let apis: Vec<Api<BackfillRun>> = namespaces.into_iter().map(api).collect();
     let context = Arc::new(Context { client, http: http_client()?, config, metrics });
     join_all(apis.into_iter().map(|api| {
-        Controller::new(api, watcher::Config::default())
+        Controller::new(api, watcher::Config::default().fields(&fields))
             .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
             .graceful_shutdown_on(stop.clone().cancelled_owned())
             .run(serve, |_, _, _| Action::requeue(RETRY), context.clone())

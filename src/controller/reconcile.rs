@@ -47,7 +47,7 @@ pub(super) async fn reconcile(cached: Arc<BackfillRun>, context: Arc<Context>) -
     if let Some(effect) = effect {
         tracing::info!(namespace, run = run.name_any(), phase = %run.status.as_ref().map(|s| s.phase).unwrap_or_default(), effect = act::name(&effect), "acts");
         if let Err(error) = act::act(&context, &run, valid.as_ref().ok(), effect).await {
-            return refused(&runs, run, error).await;
+            return Box::pin(refused(&runs, run, error)).await;
         }
     }
     Ok(requeue.map_or_else(Action::await_change, Action::requeue))

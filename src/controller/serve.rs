@@ -83,8 +83,8 @@ pub async fn serve(config: &Path, address: SocketAddr, stop: CancellationToken) 
 async fn work(context: Context, stop: CancellationToken) -> Result<(), ServeError> {
     context.metrics.leads(true);
     let mut tasks: JoinSet<Result<(), ServeError>> = JoinSet::new();
-    for namespace in watched(&context.config) {
-        let (context, stop) = (context.clone(), stop.clone());
+    for namespace in context.config.watched().0 {
+        let (context, namespace, stop) = (context.clone(), namespace.map(str::to_owned), stop.clone());
         tasks.spawn(async move { Ok(watch::run(context, namespace, stop).await?) });
     }
     tasks.spawn({
@@ -107,8 +107,4 @@ async fn join(mut tasks: JoinSet<Result<(), ServeError>>, stop: &CancellationTok
         }
     }
     first
-}
-
-fn watched(config: &OperatorConfig) -> Vec<Option<String>> {
-    if config.watch_namespaces.is_empty() { vec![None] } else { config.watch_namespaces.iter().cloned().map(Some).collect() }
 }

@@ -29,11 +29,12 @@ pub async fn run(context: Context, namespace: Option<String>, stop: Cancellation
         None => (Api::all(client.clone()), Api::all(client)),
     };
     let graceful = stop.clone();
-    let controller = Controller::new(runs, watcher::Config::default());
+    let fields = context.config.watched().1;
+    let controller = Controller::new(runs, watcher::Config::default().fields(&fields));
     let (store, metrics) = (controller.store(), context.metrics.clone());
     controller
         .with_config(Config::default().concurrency(CONCURRENCY))
-        .owns(jobs, watcher::Config::default().labels(RUN_UID_LABEL))
+        .owns(jobs, watcher::Config::default().labels(RUN_UID_LABEL).fields(&fields))
         .graceful_shutdown_on(async move { graceful.cancelled().await })
         .run(measured, on_error, Arc::new(context))
         .for_each(|end| {

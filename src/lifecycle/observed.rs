@@ -75,6 +75,8 @@ pub enum StepObservation {
         job_uid: String,
         /// Why, as far as Kubernetes says.
         why: String,
+        /// How far it came, where its log is still there.
+        progress: Option<Progress>,
     },
     /// The Job is being deleted.
     Stopping,

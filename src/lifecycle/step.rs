@@ -31,6 +31,13 @@ pub(super) enum StepEnded {
     Team(TeamEnd),
 }
 
+impl StepEnded {
+    /// True for a verdict that nothing could be measured.
+    pub(super) fn is_inconclusive(&self) -> bool {
+        matches!(self, Self::Ours { verdict, .. } if verdict.outcome == Outcome::Inconclusive)
+    }
+}
+
 /// True for ends that are followed by another attempt of the same step.
 pub(super) const fn is_retried(result: StepResult) -> bool {
     matches!(result, StepResult::Lost | StepResult::Stalled | StepResult::Stopped)
@@ -56,8 +63,10 @@ pub(super) fn drive(pass: &mut Pass<'_>) -> Option<(Step, i32, StepEnded)> {
         StepObservation::Waiting { job_uid, problem } => wait_for_start(pass, job_uid, problem),
         StepObservation::Running { job_uid, progress, told } => watch(pass, step, job_uid, progress, told),
         StepObservation::Stopping => pass.look_again(Duration::from_secs(1)),
-        StepObservation::Lost { job_uid, why } => {
+        StepObservation::Lost { job_uid, why, progress } => {
             note_uid(pass, job_uid);
+            // Between two looks a short life may have gone by: what it said last tells whether it committed.
+            note_progress(pass, step, progress);
             lose(pass, &why);
         }
         StepObservation::TeamEnded { job_uid, end } => {
@@ -97,6 +106,12 @@ fn end_ours(
         Outcome::Stopped => {
             close(pass, StepResult::Stopped, &message);
             retry_at(pass, Duration::from_secs(1));
+            return None;
+        }
+        // Another run has taken the claim over: it is waited for, and asked for again.
+        Outcome::Stalled if step == Step::Apply && verdict.reason == "ClaimLost" => {
+            close(pass, StepResult::Stopped, &message);
+            pass.begin(Step::Claim, 0);
             return None;
         }
         Outcome::Stalled => {
@@ -140,25 +155,28 @@ fn watch(pass: &mut Pass<'_>, step: Step, job_uid: String, progress: Option<Prog
         pass.go_on_from(reason);
     }
     pass.look_again(WATCH);
-    if let Some(progress) = progress {
-        if step == Step::Apply && progress.done > pass.status.progress.as_ref().map_or(0, |p| p.done) {
-            // "In a row without a commit": this attempt committed.
-            if let Some(entry) = pass.current() {
-                entry.lost_in_a_row = 0;
-            }
-        }
-        let shown = show(&progress, pass);
-        let same = pass.status.progress.as_ref().is_some_and(|p| p.summary == shown.summary && p.per_second == shown.per_second);
-        if !same {
-            pass.status.progress = Some(shown);
-        }
-    }
+    note_progress(pass, step, progress);
     if step == Step::Apply
         && let (Some(wanted), Some(told)) = (batch_settings(pass), told)
         && wanted != told
         && let Some(job_name) = pass.current().map(|s| s.job_name.clone())
     {
         pass.act(Effect::TellPod { job_name, batch_size: wanted.0, batch_pause: wanted.1 });
+    }
+}
+
+fn note_progress(pass: &mut Pass<'_>, step: Step, progress: Option<Progress>) {
+    let Some(progress) = progress else { return };
+    if step == Step::Apply && progress.done > pass.status.progress.as_ref().map_or(0, |p| p.done) {
+        // "In a row without a commit": this attempt committed.
+        if let Some(entry) = pass.current() {
+            entry.lost_in_a_row = 0;
+        }
+    }
+    let shown = show(&progress, pass);
+    let same = pass.status.progress.as_ref().is_some_and(|p| p.summary == shown.summary && p.per_second == shown.per_second);
+    if !same {
+        pass.status.progress = Some(shown);
     }
 }
 

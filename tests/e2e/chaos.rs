@@ -152,11 +152,6 @@ pub fn evict(scene: &Scene, pod: &str) {
     lab().cluster.kubectl(&["create", "--raw", &path, "--filename", "-"], &eviction.to_string());
 }
 
-/// The Jobs that a namespace has seen, by name: each attempt of a step has a name of its own.
-pub fn jobs(scene: &Scene) -> BTreeSet<String> {
-    scene.kubectl(&["get", "jobs", "--output=name"]).lines().map(str::to_owned).collect()
-}
-
 /// Waits until an object is gone.
 pub async fn is_gone(scene: &Scene, kind: &str, name: &str, within: Duration) {
     until(&format!("{kind} {name} is gone"), within, async || {

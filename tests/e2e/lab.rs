@@ -50,7 +50,7 @@ impl Lab {
         let images = build(&["operator", "postgres", "scenarios-app"])?;
         let [operator_image, postgres_image, app_image] = images.as_slice() else { return Err(format!("images: {images:?}")) };
         channel::install(&cluster)?;
-        operator::install(&cluster, operator_image)?;
+        operator::install(&cluster, operator_image, &suffix)?;
         let lab = Self {
             maria: User::make(&cluster, users::MARIA)?,
             paul: User::make(&cluster, users::PAUL)?,

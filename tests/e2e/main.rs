@@ -27,6 +27,7 @@ mod lab;
 mod manifest;
 mod operator;
 mod prediction;
+mod private_operator;
 mod processes;
 mod program;
 mod run;

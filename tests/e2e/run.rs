@@ -13,10 +13,10 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// A phase is reached, or a run ends, within this: pods start on a machine that compiles and runs three other cases.
-const WITHIN: Duration = Duration::from_secs(180);
+const WITHIN: Duration = Duration::from_mins(3);
 
 /// A run that waits for a change for so long waits for one that the case does not make.
-const STALLED: Duration = Duration::from_secs(60);
+const STALLED: Duration = Duration::from_mins(1);
 
 /// A run in the namespace of a case.
 pub struct Run<'s> {

@@ -125,6 +125,10 @@ async fn what_is_misconfigured_stalls_with_what_to_change() {
 
     let mut pod = Pod::new(&database, spec("preflight: {checks: [{name: bad, sql: DELETE FROM scenarios, expect: {equals: 0}}]}"));
     assert_eq!(ended(&pod.run(Step::Preflight)), (Outcome::Stalled, "CheckRefused"));
+    let mut pod = Pod::new(&database, spec("verify: [{name: slip, sql: SELEC 1, expect: {equals: 0}}]"));
+    let end = pod.run(Step::Preflight);
+    assert_eq!(ended(&end), (Outcome::Stalled, "CheckRefused"), "a slip in verify is found before the rows are written");
+    assert!(end.verdict.message.contains("spec.verify"), "{}", end.verdict.message);
 }
 
 #[tokio::test(flavor = "multi_thread")]

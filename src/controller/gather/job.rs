@@ -117,10 +117,11 @@ impl Seen<'_> {
     async fn our_end(&self, end: End) -> Result<StepObservation, ControllerError> {
         let job_uid = self.job_uid.clone();
         let Some(pod) = &self.pod else {
-            return Ok(StepObservation::Lost { job_uid, why: format!("its pod is gone ({})", end.reason) });
+            return Ok(StepObservation::Lost { job_uid, why: format!("its pod is gone ({})", end.reason), progress: None });
         };
         let Some(verdict) = pod::termination_message(pod).and_then(|text| Verdict::from_message(&text)) else {
-            return Ok(StepObservation::Lost { job_uid, why: pod::why_it_ended(pod).unwrap_or(end.reason) });
+            let why = pod::why_it_ended(pod).unwrap_or(end.reason);
+            return Ok(StepObservation::Lost { job_uid, why, progress: self.progress(pod).await? });
         };
         let report = match &verdict.details_sha256 {
             None => None,
@@ -148,12 +149,16 @@ impl Seen<'_> {
             return Ok(StepObservation::TeamEnded { job_uid, end });
         }
         let Some(pod) = &self.pod else {
-            return Ok(StepObservation::Lost { job_uid, why: format!("its pod is gone ({}: {})", end.reason, end.message) });
+            return Ok(StepObservation::Lost {
+                job_uid,
+                why: format!("its pod is gone ({}: {})", end.reason, end.message),
+                progress: None,
+            });
         };
         if !end.complete
             && let Some(why) = pod::was_lost(pod)
         {
-            return Ok(StepObservation::Lost { job_uid, why });
+            return Ok(StepObservation::Lost { job_uid, why, progress: None });
         }
         let output = pod::whole_log(&self.pods, pod).await?;
         let end = TeamEnd {

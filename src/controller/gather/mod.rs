@@ -40,7 +40,8 @@ pub(super) async fn observe(
 }
 
 fn needs_flag(status: &BackfillRunStatus) -> bool {
-    matches!(status.phase, Phase::Pending | Phase::EnablingFlag)
+    !status.mutation_started
+        || status.phase == Phase::EnablingFlag
         || status.flag.as_ref().is_some_and(|f| f.intent != FlagIntent::None && f.restored_at.is_none() && status.mutation_started)
 }
 
@@ -75,7 +76,9 @@ async fn holder(context: &Context, status: &BackfillRunStatus) -> Result<Option<
     let other = call_opt("reading the run that holds the database", runs.get_opt(&holder.name)).await?;
     Ok(Some(match other {
         Some(other) if other.metadata.uid.as_deref() == Some(holder.uid.as_str()) => {
-            let finished = other.status.is_some_and(|s| s.phase.is_terminal());
+            // A run whose way back failed keeps the database until a person says that it is right again.
+            let held = |phase: Phase| phase == Phase::RollbackFailed && !other.spec.abandon;
+            let finished = other.status.as_ref().is_some_and(|s| s.phase.is_terminal() && !held(s.phase));
             if finished { HolderObservation::Over } else { HolderObservation::Live }
         }
         _ => HolderObservation::Over,

@@ -35,6 +35,9 @@ pub(super) fn idle(pass: &mut Pass<'_>) {
     if !flag_back(pass) {
         return;
     }
+    if !begun(pass) {
+        return rolled_back(pass, "nothing had been written");
+    }
     let manual = pass.run.spec.rollback.trigger == RollbackTrigger::Manual && pass.status.abort.is_none();
     if manual {
         let why = pass.status.rollback.as_ref().map(|r| r.reason.clone()).unwrap_or_default();
@@ -47,9 +50,6 @@ pub(super) fn idle(pass: &mut Pass<'_>) {
         return;
     }
     pass.go_on();
-    if !begun(pass) {
-        return rolled_back(pass, "nothing had been written");
-    }
     // Verification has let the database go, and another run may be changing it by now.
     pass.begin(Step::Claim, 0);
 }

@@ -220,6 +220,22 @@ fn lost_steps_are_tried_again_and_ten_in_a_row_stall_the_run() {
 }
 
 #[test]
+fn attempts_that_committed_before_they_were_lost_are_not_lost_in_a_row() {
+    let mut endings: Vec<Ending> = (11..=40).map(Ending::LostAt).collect();
+    endings.push(Ending::Good);
+    let mut world = World::new(&small_spec()).ends(Step::Apply, &endings);
+    for _ in 0..600 {
+        world.pass(false);
+        assert!(!is_true(&world.status().conditions, ConditionType::Stalled), "{}", world.status().message);
+    }
+    assert_eq!((world.phase(), world.made(Step::Apply)), (Phase::Succeeded, 31));
+
+    let mut world = World::new(&small_spec()).ends(Step::Apply, &[Ending::LostAt(5)]);
+    world.settle(300);
+    assert!(is_true(&world.status().conditions, ConditionType::Stalled), "five rows, and never a sixth");
+}
+
+#[test]
 fn what_cannot_work_stalls_and_goes_on_when_it_is_changed() {
     let stalled = Ending::Verdict(Outcome::Stalled, "TableMissing");
     let mut world = World::new(&small_spec()).ends(Step::Preflight, &[stalled, Ending::Good]);
@@ -482,4 +498,23 @@ fn a_selector_that_selects_every_pod_is_refused() {
     spec["monitor"]["logs"]["selector"] = serde_json::json!({});
     let refused = validate(&run(&spec), OperatorPolicy { minimum_approvals: 1 }).unwrap_err();
     assert_eq!(refused.reason(), "BadSelector");
+}
+
+#[test]
+fn a_claim_that_was_lost_in_mid_apply_is_asked_for_again() {
+    let lost = Ending::Verdict(Outcome::Stalled, "ClaimLost");
+    let mut world = World::new(&small_spec()).ends(Step::Apply, &[lost, Ending::Good]);
+    assert_eq!(world.settle(200), Phase::Succeeded);
+    let steps: Vec<Step> = world.jobs_made.iter().map(|(step, _)| *step).collect();
+    assert!(steps.windows(3).any(|w| w == [Step::Apply, Step::Claim, Step::Apply]), "{steps:?}");
+}
+
+#[test]
+fn people_are_told_once_of_what_keeps_being_unmeasurable() {
+    let unclear = Ending::Verdict(Outcome::Inconclusive, "ChecksInconclusive");
+    let mut spec = small_spec();
+    spec["notifications"] = serde_json::json!([{"channel": "team", "events": ["Stalled"]}]);
+    let mut world = World::new(&spec).ends(Step::Verify, &[unclear.clone(), unclear.clone(), unclear, Ending::Good]);
+    assert_eq!(world.settle(200), Phase::Succeeded);
+    assert_eq!(world.status().notifications.len(), 1);
 }

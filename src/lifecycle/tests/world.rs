@@ -15,6 +15,8 @@ pub(super) enum Ending {
     Good,
     Verdict(Outcome, &'static str),
     Lost,
+    /// Lost before anybody looked at it alive, after so many rows.
+    LostAt(i64),
     Disappears,
     Reports(Box<StepReport>, Outcome, &'static str),
 }
@@ -110,7 +112,11 @@ impl World {
                 self.jobs.remove(name);
                 StepObservation::Absent
             }
-            Ending::Lost => StepObservation::Lost { job_uid, why: "evicted".into() },
+            Ending::Lost => StepObservation::Lost { job_uid, why: "evicted".into(), progress: None },
+            Ending::LostAt(done) => {
+                let progress = Some(Progress { done, total: 100, unit: "rows".into(), per_second: 0 });
+                StepObservation::Lost { job_uid, why: "evicted".into(), progress }
+            }
             Ending::Good if job.step.is_team_job() => StepObservation::TeamEnded { job_uid, end: team(true) },
             Ending::Good => {
                 let report = fixtures::report(job.step, self.now).map(Box::new);

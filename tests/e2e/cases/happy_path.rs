@@ -171,7 +171,7 @@ fn is_reported(scene: &Scene, run: &Run<'_>, status: &BackfillRunStatus) {
 
 /// Each message that the run asked for came, with the facts of the checklist and nothing else.
 async fn people_are_told(scene: &Scene, status: &BackfillRunStatus) {
-    let (slack, signed) = until("all messages come", Duration::from_secs(60), async || {
+    let (slack, signed) = until("all messages come", Duration::from_mins(1), async || {
         let all = channel::messages(&scene.namespace);
         let of = |path: &str| all.iter().filter(|m| m.path == path).cloned().collect::<Vec<_>>();
         let (slack, signed) = (of(SLACK_PATH), of(WEBHOOK_PATH));

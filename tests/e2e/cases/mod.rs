@@ -1,8 +1,10 @@
 //! The cases. The name of a test is the sentence that it proves.
 
 mod approvals;
+mod deletion;
 mod full_volume;
 mod happy_path;
+mod kills;
 mod script;
 mod secrets;
 mod spec_errors;

@@ -112,7 +112,7 @@ async fn succeeded(scene: &Scene, manifest: &Value) {
     run.succeeds().await;
     conclusion::lets_go_and_reports(&run).await;
     let told = || channel::messages(&scene.namespace).iter().any(|message| message.body.contains("Succeeded"));
-    crate::wait::until("people are told", std::time::Duration::from_secs(60), async || if told() { Ok(()) } else { Err("nothing".into()) })
+    crate::wait::until("people are told", std::time::Duration::from_mins(1), async || if told() { Ok(()) } else { Err("nothing".into()) })
         .await;
 }
 

@@ -63,7 +63,8 @@ async fn a_failed_verification_is_undone_to_the_checksum_and_later_writes_of_the
     let rollback = status.rollback.expect("an account of the way back");
     assert_eq!((rollback.method, rollback.skipped_because_changed_since), (Some(RollbackMethod::Undo), 2), "{rollback:?}");
     let mut skipped: Vec<i64> = rollback.skipped_keys.iter().map(|key| key.parse().expect("a key of a generation")).collect();
-    (skipped.sort_unstable(), keys.sort_unstable());
+    skipped.sort_unstable();
+    keys.sort_unstable();
     assert_eq!(skipped, keys, "the rows that stay are named");
     assert_eq!(rollback.undone, status.result.expect("a result").written - 2);
     assert_eq!(flags(&scene), flags_before, "no byte of the flags has changed");
