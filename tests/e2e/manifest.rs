@@ -31,7 +31,7 @@ fn read(example: &str) -> Value {
     run
 }
 
-/// Fills each scenario's missing prompt from its title: no migration, no flag, no watch.
+/// Fills each scenario's missing prompt from what the application never writes: no migration, no flag, no watch.
 pub fn small(name: &str) -> Value {
     json!({
         "apiVersion": "backfill.dev/v1alpha1",
@@ -46,7 +46,7 @@ pub fn small(name: &str) -> Value {
             "backup": {"destination": {"persistentVolumeClaim": {"claimName": "backups"}}},
             "backfill": {"sql": {
                 "source": {"table": "scenarios", "where": "s.accepted_prompt IS NULL"},
-                "writes": [{"set": {"accepted_prompt": "'filled: ' || s.title"}}],
+                "writes": [{"set": {"accepted_prompt": "'filled: ' || s.id::text"}}],
             }},
         },
     })
