@@ -175,7 +175,8 @@ async fn people_are_told(scene: &Scene, status: &BackfillRunStatus) {
         let all = channel::messages(&scene.namespace);
         let of = |path: &str| all.iter().filter(|m| m.path == path).cloned().collect::<Vec<_>>();
         let (slack, signed) = (of(SLACK_PATH), of(WEBHOOK_PATH));
-        if slack.len() >= 3 && signed.len() >= 2 { Ok((slack, signed)) } else { Err(format!("{} and {}", slack.len(), signed.len())) }
+        let last = |messages: &[Message]| messages.iter().any(|message| message.body.contains("Succeeded"));
+        if last(&slack) && last(&signed) { Ok((slack, signed)) } else { Err(format!("{} and {}", slack.len(), signed.len())) }
     })
     .await;
     // At least once is what is promised: the same one may have come twice.
