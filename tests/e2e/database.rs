@@ -30,10 +30,10 @@ impl Database {
     }
 }
 
-/// On a server that outlived an earlier suite its databases are dropped.
-pub fn forget_earlier_suites(cluster: &Cluster) -> Result<(), String> {
-    let drop = r"SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database WHERE datname LIKE 'e2e\_%' \gexec";
-    psql(cluster, SERVER, "postgres", drop).map(|_| ())
+/// On a server that outlived an earlier suite its databases are dropped, by a pattern of their names.
+pub fn drop_all(cluster: &Cluster, pattern: &str) -> Result<(), String> {
+    let drop = format!(r"SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database WHERE datname LIKE '{pattern}' \gexec");
+    psql(cluster, SERVER, "postgres", &drop).map(|_| ())
 }
 
 fn psql(cluster: &Cluster, server: &str, database: &str, sql: &str) -> Result<String, String> {

@@ -35,7 +35,13 @@ pub fn lab() -> &'static Lab {
 impl Lab {
     fn set_up() -> Result<Self, String> {
         let cluster = Cluster::up()?;
-        forget_earlier_suites(&cluster)?;
+        let (suffix, ours, databases) = match std::env::var("E2E_SUFFIX") {
+            // Somebody else's suite may run beside this one.
+            Ok(suffix) => (suffix.clone(), format!("{LABEL}={suffix}"), format!(r"e2e\_%\_{suffix}")),
+            Err(_) => (suffix(), LABEL.to_owned(), r"e2e\_%".to_owned()),
+        };
+        // Nobody waits for namespaces to go: names are never used twice.
+        cluster.try_kubectl(&["delete", "namespaces", "--selector", &ours, "--wait=false", "--ignore-not-found"], "")?;
         let build = |names: &[&str]| {
             let mut command = cluster.command("tests/cluster/image");
             command.current_dir(root()).env("BACKFILL_BINARY", env!("CARGO_BIN_EXE_backfill-operator")).args(names);
@@ -44,7 +50,6 @@ impl Lab {
         let images = build(&["operator", "postgres", "scenarios-app"])?;
         let [operator_image, postgres_image, app_image] = images.as_slice() else { return Err(format!("images: {images:?}")) };
         channel::install(&cluster)?;
-        let suffix = std::env::var("E2E_SUFFIX").unwrap_or_else(|_| suffix());
         operator::install(&cluster, operator_image, &suffix)?;
         let lab = Self {
             maria: User::make(&cluster, users::MARIA)?,
@@ -55,7 +60,7 @@ impl Lab {
             cluster,
         };
         lab.server(SERVER)?;
-        database::forget_earlier_suites(&lab.cluster)?;
+        database::drop_all(&lab.cluster, &databases)?;
         Ok(lab)
     }
 
@@ -70,11 +75,6 @@ impl Lab {
         command.current_dir(root()).env("POSTGRES_IMAGE", &self.postgres_image).env("APP_IMAGE", &self.app_image);
         output(command.args(arguments), "").map(drop)
     }
-}
-
-/// Nobody waits for namespaces to go: names are never used twice.
-fn forget_earlier_suites(cluster: &Cluster) -> Result<(), String> {
-    cluster.try_kubectl(&["delete", "namespaces", "--selector", LABEL, "--wait=false", "--ignore-not-found"], "").map(drop)
 }
 
 /// Four letters that the suite before did not have.

@@ -4,7 +4,8 @@
 //! one PostgreSQL server are set up once. A case that fails says what it saw: run, events, pods, logs.
 //!
 //! `cargo test --test e2e -- --test-threads 4`; the cluster is that of `tests/cluster/README.md`.
-//! `E2E_VALUES` names a file of further values for the chart, `E2E_SUFFIX` the end of the names of the namespaces.
+//! On a cluster that others use at the same time `E2E_SUFFIX` says how the names of the namespaces end (only those of an earlier
+//! suite with the same end are deleted), and `E2E_VALUES` names a file of values for the chart, with `watchNamespaces`.
 
 #![allow(
     clippy::unwrap_used,

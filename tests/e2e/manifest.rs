@@ -31,7 +31,7 @@ fn read(example: &str) -> Value {
     run
 }
 
-/// Fills each scenario's missing prompt from its title: no migration, no flag, no watch.
+/// Fills each scenario's missing prompt from what the application never writes: no migration, no flag, no watch.
 pub fn small(name: &str) -> Value {
     json!({
         "apiVersion": "backfill.dev/v1alpha1",

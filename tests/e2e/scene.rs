@@ -3,8 +3,11 @@
 use crate::database::Database;
 use crate::evidence;
 use crate::lab::{LABEL, SERVER, lab};
+use crate::program::scratch;
 use kube::Client;
+use std::io::Write as _;
 use std::process::Stdio;
+use std::time::Instant;
 
 /// What a case works on.
 pub struct Scene {
@@ -14,6 +17,7 @@ pub struct Scene {
     pub client: Client,
     /// The database.
     pub database: Database,
+    begun: Instant,
 }
 
 impl Scene {
@@ -31,7 +35,7 @@ impl Scene {
     }
 
     async fn on(server: &str, case: &str, generations: u32) -> Self {
-        let lab = lab();
+        let (lab, begun) = (lab(), Instant::now());
         let namespace = format!("e2e-{case}-{}", lab.suffix);
         let name = namespace.replace('-', "_");
         lab.script(&["scene", &namespace, server, &name, &generations.to_string()]).expect("a scene of the lab");
@@ -39,7 +43,7 @@ impl Scene {
         let subjects = [lab.maria.name, lab.paul.name].map(|name| format!("--user={name}"));
         let binding = ["--namespace", &namespace, "create", "rolebinding", "approvers", "--clusterrole=backfill-approver"];
         lab.cluster.kubectl(&[&binding[..], &[&subjects[0], &subjects[1]]].concat(), "");
-        Self { namespace, client: lab.cluster.client().await, database: Database { server: server.into(), name } }
+        Self { namespace, client: lab.cluster.client().await, database: Database { server: server.into(), name }, begun }
     }
 
     /// What `kubectl` printed, in the namespace of the case.
@@ -63,9 +67,16 @@ fn label(namespace: &str) {
     lab().cluster.kubectl(&["label", "namespace", namespace, &format!("{LABEL}={}", lab().suffix)], "");
 }
 
+/// The test runner says how long all cases took; this file says it of each.
+fn note_time(namespace: &str, begun: Instant) {
+    let times = std::fs::OpenOptions::new().create(true).append(true).open(scratch().join("times"));
+    drop(times.and_then(|mut file| writeln!(file, "{namespace} {} s", begun.elapsed().as_secs())));
+}
+
 impl Drop for Scene {
     /// A case that failed says what it saw and leaves its stage; after one that passed nobody waits for the sweepers.
     fn drop(&mut self) {
+        note_time(&self.namespace, self.begun);
         if std::thread::panicking() {
             return evidence::print(&self.namespace);
         }

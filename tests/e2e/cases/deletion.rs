@@ -110,7 +110,7 @@ async fn a_second_run_on_a_database_waits_says_for_whom_and_goes_on_after_the_fi
     // It writes other rows than the first.
     let mut manifest = small("second");
     manifest["spec"]["backfill"]["sql"]["source"]["where"] = json!("s.accepted_prompt LIKE 'Accepted by hand%'");
-    manifest["spec"]["backfill"]["sql"]["writes"] = json!([{"set": {"accepted_prompt": "'second: ' || s.title"}}]);
+    manifest["spec"]["backfill"]["sql"]["writes"] = json!([{"set": {"accepted_prompt": "'second: ' || s.id::text"}}]);
     let second = Run::apply(&scene, &manifest);
     second.approved_by(&lab().maria).await;
     let waits = second.until("the second waits", |status| status.waiting_for.clone().map(|holder| (holder, status.message.clone()))).await;
