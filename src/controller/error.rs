@@ -76,14 +76,6 @@ pub(super) async fn call<T>(what: &'static str, future: impl Future<Output = Res
     }
 }
 
-/// Like [`call`], but what is not there is `None`.
-pub(super) async fn call_opt<T>(
-    what: &'static str,
-    future: impl Future<Output = Result<Option<T>, kube::Error>>,
-) -> Result<Option<T>, ControllerError> {
-    call(what, future).await
-}
-
 /// The HTTP status of an API server's refusal.
 pub(super) fn code(error: &ControllerError) -> Option<u16> {
     match error {

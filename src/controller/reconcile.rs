@@ -1,7 +1,7 @@
 //! One pass over one run: validate, gather, decide, commit, act.
 
 use super::context::Context;
-use super::error::{ControllerError, call_opt};
+use super::error::{ControllerError, call};
 use super::{act, commit, events, gather};
 use crate::api::{BackfillRun, BackfillRunStatus};
 use crate::lifecycle::{self, Decision, OperatorPolicy, RunMeta};
@@ -22,7 +22,7 @@ pub(super) async fn reconcile(cached: Arc<BackfillRun>, context: Arc<Context>) -
     let namespace = cached.namespace().unwrap_or_default();
     let runs: Api<BackfillRun> = Api::namespaced(context.client.clone(), &namespace);
     // The cache may be behind the last commit; a pass never acts on what it believes from memory.
-    let Some(run) = call_opt("reading the run", runs.get_opt(&cached.name_any())).await? else {
+    let Some(run) = call("reading the run", runs.get_opt(&cached.name_any())).await? else {
         return Ok(Action::await_change());
     };
     let policy = OperatorPolicy { minimum_approvals: context.config.approval.minimum };

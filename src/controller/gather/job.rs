@@ -4,7 +4,7 @@ use super::pod;
 use crate::api::status::{BackfillRunStatus, Step};
 use crate::api::{RUN_UID_LABEL, STEP_LABEL};
 use crate::controller::context::Context;
-use crate::controller::error::{ControllerError, call, call_opt};
+use crate::controller::error::{ControllerError, call};
 use crate::lifecycle::{StepObservation, TeamEnd, ValidRun};
 use crate::protocol::{Details, Progress, Verdict};
 use k8s_openapi::api::batch::v1::Job;
@@ -26,7 +26,7 @@ pub(super) async fn observe(
     }
     let namespace = &run.meta.identity.namespace;
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
-    let Some(job) = call_opt("reading a step's Job", jobs.get_opt(&entry.job_name)).await? else {
+    let Some(job) = call("reading a step's Job", jobs.get_opt(&entry.job_name)).await? else {
         return Ok(Some(StepObservation::Absent));
     };
     if !is_ours(&job, run, entry.step) {

@@ -5,7 +5,7 @@ mod pod;
 mod release;
 
 use super::context::Context;
-use super::error::{ControllerError, call_opt};
+use super::error::{ControllerError, call};
 use crate::api::status::{BackfillRunStatus, FlagIntent};
 use crate::api::{BackfillRun, Phase};
 use crate::flags;
@@ -55,14 +55,14 @@ async fn flag(context: &Context, valid: &ValidRun) -> Option<FlagObservation> {
 
 async fn report_is_written(context: &Context, run: &BackfillRun) -> Result<bool, ControllerError> {
     let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &run.namespace().unwrap_or_default());
-    let map = call_opt("reading the report", maps.get_opt(&report_name(&run.name_any()))).await?;
+    let map = call("reading the report", maps.get_opt(&report_name(&run.name_any()))).await?;
     // A report of an earlier run of the same name is not ours.
     Ok(map.is_some_and(|m| m.owner_references().iter().any(|o| Some(&o.uid) == run.metadata.uid.as_ref())))
 }
 
 async fn namespace_is_terminating(context: &Context, run: &BackfillRun) -> Result<bool, ControllerError> {
     let namespaces: Api<Namespace> = Api::all(context.client.clone());
-    let namespace = call_opt("reading the namespace", namespaces.get_opt(&run.namespace().unwrap_or_default())).await?;
+    let namespace = call("reading the namespace", namespaces.get_opt(&run.namespace().unwrap_or_default())).await?;
     Ok(namespace.is_none_or(|n| n.metadata.deletion_timestamp.is_some()))
 }
 
@@ -73,7 +73,7 @@ async fn holder(context: &Context, status: &BackfillRunStatus) -> Result<Option<
         return Ok(Some(HolderObservation::Unknown));
     }
     let runs: Api<BackfillRun> = Api::namespaced(context.client.clone(), &holder.namespace);
-    let other = call_opt("reading the run that holds the database", runs.get_opt(&holder.name)).await?;
+    let other = call("reading the run that holds the database", runs.get_opt(&holder.name)).await?;
     Ok(Some(match other {
         Some(other) if other.metadata.uid.as_deref() == Some(holder.uid.as_str()) => {
             // A run whose way back failed keeps the database until a person says that it is right again.

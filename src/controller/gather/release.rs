@@ -3,7 +3,7 @@
 use crate::api::spec::{CommitFrom, Release, WorkloadKind};
 use crate::api::status::ReleaseStatus;
 use crate::controller::context::Context;
-use crate::controller::error::{ControllerError, call, call_opt};
+use crate::controller::error::{ControllerError, call};
 use crate::lifecycle::{Problem, ReleaseFound, SecretKey, ValidRun};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, Pod, PodTemplateSpec};
@@ -62,11 +62,11 @@ async fn workload(
     Ok(match release.workload_ref.kind {
         WorkloadKind::Deployment => {
             let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-            call_opt("reading the workload", api.get_opt(name)).await?.and_then(|d| d.spec).map(|s| (s.selector, s.template))
+            call("reading the workload", api.get_opt(name)).await?.and_then(|d| d.spec).map(|s| (s.selector, s.template))
         }
         WorkloadKind::StatefulSet => {
             let api: Api<StatefulSet> = Api::namespaced(client.clone(), namespace);
-            call_opt("reading the workload", api.get_opt(name)).await?.and_then(|d| d.spec).map(|s| (s.selector, s.template))
+            call("reading the workload", api.get_opt(name)).await?.and_then(|d| d.spec).map(|s| (s.selector, s.template))
         }
     })
 }
@@ -131,7 +131,7 @@ async fn take_variable(client: &Client, namespace: &str, variable: &EnvVar, foun
             found.environment_secrets.insert(name, SecretKey { name: reference.name.clone(), key: reference.key.clone() });
         } else if let Some(reference) = &source.config_map_key_ref {
             let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-            let map = call_opt("reading a ConfigMap of the workload's environment", maps.get_opt(&reference.name)).await?;
+            let map = call("reading a ConfigMap of the workload's environment", maps.get_opt(&reference.name)).await?;
             if let Some(value) = map.and_then(|m| m.data).and_then(|mut d| d.remove(&reference.key)) {
                 found.environment.insert(name, value);
             }

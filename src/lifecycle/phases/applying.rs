@@ -44,7 +44,7 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
             pass.event(true, DRIFT, &verdict.message);
             return pass.begin(Step::Replan, 0);
         }
-        return rolling_back::failed(pass, &verdict.reason, &format!("apply: {}", verdict.message));
+        return rolling_back::begin(pass, &verdict.reason, &format!("apply: {}", verdict.message));
     }
     pass.set(ConditionType::Applied, Truth::True, "Applied", &verdict.message);
     pass.enter(Phase::Verifying, "Applied", "compares what was written with what was planned");
@@ -55,7 +55,7 @@ pub(super) fn script_ended(pass: &mut Pass<'_>, ended: StepEnded) {
     pass.status.result = Some(ResultStatus { output: end.output_tail, ..ResultStatus::default() });
     if !end.passed {
         pass.set(ConditionType::Applied, Truth::False, "ScriptFailed", &end.message);
-        return rolling_back::failed(pass, "ScriptFailed", &format!("the script failed: {}", end.message));
+        return rolling_back::begin(pass, "ScriptFailed", &format!("the script failed: {}", end.message));
     }
     pass.set(ConditionType::Applied, Truth::True, "ScriptPassed", "the script ended well");
     pass.enter(Phase::Verifying, "Applied", "makes the run's checks");

@@ -53,7 +53,7 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     let StepEnded::Team(end) = ended else { return super::unexpected(pass, Step::Migrate, 0) };
     if !end.passed {
         pass.set(ConditionType::Migrated, Truth::False, "MigrationFailed", &end.message);
-        return rolling_back::failed(pass, "MigrationFailed", &format!("the migrations failed: {}", end.message));
+        return rolling_back::begin(pass, "MigrationFailed", &format!("the migrations failed: {}", end.message));
     }
     pass.set(ConditionType::Migrated, Truth::True, "Migrated", "the migrations ended well");
     if pass.run.spec.backfill.sql.is_some() {
@@ -70,12 +70,12 @@ pub(super) fn replan_ended(pass: &mut Pass<'_>, ended: StepEnded) {
     let report = match report.map(|r| *r) {
         Some(StepReport::Plan(report)) => report,
         None if verdict.outcome == Outcome::Failed => {
-            return rolling_back::failed(pass, &verdict.reason, &format!("plan after the migrations: {}", verdict.message));
+            return rolling_back::begin(pass, &verdict.reason, &format!("plan after the migrations: {}", verdict.message));
         }
         _ => return super::unexpected(pass, Step::Replan, 0),
     };
     if verdict.outcome == Outcome::Failed {
-        return rolling_back::failed(pass, &verdict.reason, &format!("plan after the migrations: {}", verdict.message));
+        return rolling_back::begin(pass, &verdict.reason, &format!("plan after the migrations: {}", verdict.message));
     }
     let approved = pass.status.plan.clone();
     let same = approved.as_ref().is_some_and(|p| p.rows_digest == report.plan.rows_digest);

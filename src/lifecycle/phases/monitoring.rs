@@ -72,7 +72,7 @@ pub(super) fn idle(pass: &mut Pass<'_>) {
                 terminal::end(pass, Phase::Failed, "LogPatternExceeded", &format!("{message}; the flag is back, the written rows stay"));
             }
         }
-        Some(OnMonitorFailure::Rollback) => rolling_back::failed(pass, "LogPatternExceeded", &message),
+        Some(OnMonitorFailure::Rollback) => rolling_back::begin(pass, "LogPatternExceeded", &message),
     }
 }
 

@@ -11,12 +11,7 @@ use crate::lifecycle::step::StepEnded;
 use crate::protocol::{Outcome, StepReport, Verdict};
 use std::time::Duration;
 
-/// Goes back, because the run failed: at once, or when a person says so.
-pub(super) fn failed(pass: &mut Pass<'_>, reason: &str, message: &str) {
-    begin(pass, reason, message);
-}
-
-/// Goes back.
+/// Goes back: because the run failed, or because of an abort. Where the trigger is manual, a person has to say so first.
 pub(in crate::lifecycle) fn begin(pass: &mut Pass<'_>, reason: &str, message: &str) {
     pass.status.awaiting = None;
     pass.status.waiting_for = None;

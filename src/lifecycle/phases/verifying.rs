@@ -29,7 +29,7 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     }
     if verdict.outcome != Outcome::Passed {
         pass.set(ConditionType::Verified, Truth::False, &verdict.reason, &verdict.message);
-        return rolling_back::failed(pass, &verdict.reason, &format!("verification: {}", verdict.message));
+        return rolling_back::begin(pass, &verdict.reason, &format!("verification: {}", verdict.message));
     }
     next_test(pass, 0);
 }
@@ -42,7 +42,7 @@ pub(super) fn test_ended(pass: &mut Pass<'_>, index: i32, ended: StepEnded) {
     pass.status.checks.push(CheckStatus { name: name.clone(), phase: Phase::Verifying, result, message });
     if !end.passed {
         pass.set(ConditionType::Verified, Truth::False, "TestFailed", &end.message);
-        return rolling_back::failed(pass, "TestFailed", &format!("test {name}: {}", end.message));
+        return rolling_back::begin(pass, "TestFailed", &format!("test {name}: {}", end.message));
     }
     next_test(pass, index + 1);
 }
