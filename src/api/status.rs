@@ -113,6 +113,11 @@ const fn is_zero(value: &i32) -> bool {
     *value == 0
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+const fn none(count: &i64) -> bool {
+    *count == 0
+}
+
 /// The steps of a run; each is a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Step {
@@ -378,7 +383,13 @@ pub struct PlanStatus {
     /// SHA-256 of the plan file.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub file_sha256: String,
-    /// Source rows read.
+    /// What is written, by write of the spec.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<PlannedWrites>,
+    /// Values of `parameters`, taken once: these are what is approved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<ParameterStatus>,
+    /// Rows of the source table.
     pub scanned: i64,
     /// Source rows that the source's `where` finds.
     pub matching: i64,
@@ -414,6 +425,34 @@ pub struct PlanStatus {
     /// Remarks for the approver: what is inconclusive, what does not hold in script mode.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+}
+
+/// How many target rows one write of the spec changes.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedWrites {
+    /// The table.
+    pub table: String,
+    /// Rows whose columns are set.
+    pub updates: i64,
+    /// Rows that are added.
+    pub inserts: i64,
+    /// Rows that are removed.
+    pub deletes: i64,
+}
+
+/// The value of a parameter.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParameterStatus {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// Its value, as text; absent for NULL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
 }
 
 /// A planned change of one row.
@@ -541,11 +580,38 @@ pub struct ResultStatus {
     /// Keys of the first of them; at most 10.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drifted_keys: Vec<String>,
+    /// Planned rows that the database refused.
+    #[serde(skip_serializing_if = "none")]
+    pub quarantined: i64,
+    /// The first of them, with what the database said; at most 10.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub quarantined_rows: Vec<QuarantinedStatus>,
+    /// Rows in which secrets were redacted.
+    #[serde(skip_serializing_if = "none")]
+    pub redacted: i64,
+    /// Columns in which a trigger left another value than the planned one, as `table.column`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changed_by_triggers: Vec<String>,
+    /// Over every write that was made (key, old value, new value): the plan's, where no row was left alone.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rows_digest: String,
     /// Batches.
     pub batches: i64,
     /// Script mode: the last lines of the script.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub output: String,
+}
+
+/// A planned row that the database refused.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuarantinedStatus {
+    /// Key of the source row.
+    pub key: String,
+    /// PostgreSQL's error code.
+    pub sqlstate: String,
+    /// What the database said.
+    pub message: String,
 }
 
 /// The way back that was taken.

@@ -110,8 +110,10 @@ pub struct Column {
     pub max_chars: Option<usize>,
     /// True where NULL is refused.
     pub not_null: bool,
-    /// True where PostgreSQL computes it.
+    /// True where it cannot be set: PostgreSQL computes it, or hands it out.
     pub generated: bool,
+    /// True where PostgreSQL computes it from the row's other columns.
+    pub computed: bool,
     /// False for a column that migrations will add: read as NULL.
     pub exists: bool,
 }
@@ -150,8 +152,24 @@ const TABLE: &str = "
 const COLUMNS: &str = "
     SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), format_type(a.atttypid, -1), a.attnotnull,
            a.attgenerated <> '' OR a.attidentity = 'a',
-           CASE WHEN a.atttypid IN ('bpchar'::regtype, 'varchar'::regtype) AND a.atttypmod > 4 THEN a.atttypmod - 4 END
+           CASE WHEN a.atttypid IN ('bpchar'::regtype, 'varchar'::regtype) AND a.atttypmod > 4 THEN a.atttypmod - 4 END,
+           a.attgenerated <> ''
     FROM pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
+
+const REFERENCES: &str = "
+    SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relname::text,
+           array_agg(ca.attname::text ORDER BY k.n), array_agg(pa.attname::text ORDER BY k.n)
+    FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
+         unnest(f.conkey, f.confkey) WITH ORDINALITY AS k(child, parent, n), pg_attribute ca, pg_attribute pa
+    WHERE f.contype = 'f' AND f.confrelid = $1::oid AND f.conparentid = 0
+      AND ca.attrelid = f.conrelid AND ca.attnum = k.child AND pa.attrelid = f.confrelid AND pa.attnum = k.parent
+    GROUP BY f.oid, n.nspname, c.relname ORDER BY 1, f.oid";
+
+/// `tgtype`: 1 row, 2 BEFORE; 4 INSERT, 8 DELETE, 16 UPDATE. Those of foreign keys are internal, and change nothing.
+const TRIGGERS: &str = "
+    SELECT t.tgname::text FROM pg_trigger t
+    WHERE t.tgrelid = $1::oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND t.tgtype & 3 = 3
+      AND t.tgtype & CASE $2 WHEN 'INSERT' THEN 4 WHEN 'DELETE' THEN 8 ELSE 16 END <> 0 ORDER BY 1";
 
 const KEYS: &str = "
     SELECT i.indisprimary, array_agg(a.attname::text ORDER BY k.n)
@@ -198,6 +216,7 @@ fn column(row: &sqlx::postgres::PgRow) -> Result<Column, sqlx::Error> {
         not_null: row.try_get(3)?,
         generated: row.try_get(4)?,
         max_chars: row.try_get::<Option<i32>, _>(5)?.and_then(|n| usize::try_from(n).ok()),
+        computed: row.try_get(6)?,
         exists: true,
     })
 }
@@ -213,6 +232,38 @@ fn missing(wanted: &TableName, schemas: &[String]) -> CatalogError {
     CatalogError::TableMissing { table: wanted.to_string(), hint }
 }
 
+/// A foreign key of another table that refers to a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The referring table, quoted.
+    pub table: String,
+    /// Its name, for people.
+    pub name: String,
+    /// Its columns, and those they refer to.
+    pub columns: Vec<(String, String)>,
+}
+
+/// Foreign keys that refer to a table.
+///
+/// # Errors
+/// [`CatalogError::Database`].
+pub async fn references(connection: &mut PgConnection, table: &Table) -> Result<Vec<Reference>, CatalogError> {
+    let rows = sqlx::query(REFERENCES).persistent(false).bind(table.oid).fetch_all(connection).await?;
+    let reference = |row: &sqlx::postgres::PgRow| {
+        let (child, parent): (Vec<String>, Vec<String>) = (row.try_get(2)?, row.try_get(3)?);
+        Ok(Reference { table: row.try_get(0)?, name: row.try_get(1)?, columns: child.into_iter().zip(parent).collect() })
+    };
+    rows.iter().map(reference).collect()
+}
+
+/// Row triggers that run before an `INSERT`, `UPDATE` or `DELETE`: they may change what is written, or hold it back.
+///
+/// # Errors
+/// [`CatalogError::Database`].
+pub async fn triggers(connection: &mut PgConnection, table: &Table, event: &str) -> Result<Vec<String>, CatalogError> {
+    Ok(sqlx::query_scalar(TRIGGERS).persistent(false).bind(table.oid).bind(event).fetch_all(connection).await?)
+}
+
 /// The GRANT that the connection's role lacks.
 async fn grant(connection: &mut PgConnection, privilege: &str, object: &str) -> Result<String, sqlx::Error> {
     let role: String = sqlx::query_scalar("SELECT quote_ident(current_user)").persistent(false).fetch_one(connection).await?;
@@ -226,6 +277,10 @@ pub enum Privilege {
     Select,
     /// Change its rows.
     Update,
+    /// Add rows.
+    Insert,
+    /// Remove rows.
+    Delete,
 }
 
 impl Privilege {
@@ -233,6 +288,8 @@ impl Privilege {
         match self {
             Self::Select => "SELECT",
             Self::Update => "UPDATE",
+            Self::Insert => "INSERT",
+            Self::Delete => "DELETE",
         }
     }
 }
@@ -244,8 +301,8 @@ impl Privilege {
 pub async fn require(connection: &mut PgConnection, table: &Table, privilege: Privilege, columns: &[&Column]) -> Result<(), CatalogError> {
     let names: Vec<&str> = columns.iter().filter(|c| c.exists).map(|c| c.name.as_str()).collect();
     let held: bool = sqlx::query_scalar(
-        "SELECT has_table_privilege($1::oid, $2)
-             OR (cardinality($3::text[]) > 0 AND (SELECT bool_and(has_column_privilege($1::oid, c, $2)) FROM unnest($3::text[]) AS c))",
+        "SELECT has_table_privilege($1::oid, $2) OR CASE WHEN cardinality($3::text[]) > 0
+             THEN (SELECT bool_and(has_column_privilege($1::oid, c, $2)) FROM unnest($3::text[]) AS c) ELSE false END",
     )
     .persistent(false)
     .bind(table.oid)
@@ -276,7 +333,8 @@ impl Table {
     pub fn add(&mut self, name: String, type_name: String) {
         if self.columns.iter().all(|c| c.name != name) {
             let (full_type, base_type) = (type_name.clone(), type_name);
-            self.columns.push(Column { name, full_type, base_type, max_chars: None, not_null: false, generated: false, exists: false });
+            let column = Column { name, full_type, base_type, max_chars: None, not_null: false, generated: false, computed: false, exists: false };
+            self.columns.push(column);
         }
     }
 

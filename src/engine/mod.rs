@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod catalog;
 pub mod connector;
+mod fingerprint;
 pub mod ledger;
 pub mod model;
 pub mod plan;

@@ -1,28 +1,53 @@
 //! The spec's declared backfill, resolved: every name found in the catalogue, every expression guarded and tried.
 //!
-//! Plan, apply, undo and verify all build their SQL from one [`Model`], so that they mean the same rows and values.
+//! Plan, apply and verify all build their SQL from one [`Model`], so that they mean the same rows and values.
 
+mod error;
+mod joins;
 mod probe;
 mod resolve;
+mod rights;
+mod writes;
 
-pub use resolve::ModelError;
+pub use error::ModelError;
+pub use rights::Right;
 
-use super::catalog::{Column, Table};
-use super::sql::Expression;
-use crate::api::spec::{AddedColumn, OnInvalid, SqlBackfill};
+use super::catalog::{Column, Reference, Table};
+use super::sql::{CheckQuery, Expression};
+use crate::api::spec::{AddedColumn, ConflictMode, JoinType, OnInvalid, SqlBackfill};
+use crate::api::status::ParameterStatus;
 use sqlx::PgConnection;
 
 /// A declared backfill, ready to be turned into SQL.
 #[derive(Clone, Debug)]
 pub struct Model {
+    /// Values taken once, at plan.
+    pub parameters: Vec<Parameter>,
     /// The rows to read.
     pub source: Source,
+    /// What is looked up for each of them.
+    pub joins: Vec<Join>,
     /// What is written for each of them.
     pub writes: Vec<Target>,
     /// Where the audit entry goes.
     pub audit: Option<AuditTarget>,
     /// What a row must look like.
     pub rules: Vec<Rule>,
+    /// True where values are those of the moment of apply: only rule and rows are approved.
+    pub recompute: bool,
+}
+
+/// A value taken once, at plan: `param.NAME` in expressions.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub name: String,
+    /// Its type, ready for SQL.
+    pub type_name: String,
+    /// What is evaluated, at plan.
+    pub expression: Expression,
+    /// The value, as text; `None` for NULL, and before it was taken.
+    pub value: Option<String>,
 }
 
 /// The rows to read.
@@ -45,6 +70,35 @@ pub struct Winner {
     pub per: Vec<Expression>,
     /// Who wins.
     pub order: Expression,
+    /// True where the others are written, and the winner is `w`.
+    pub losers: bool,
+}
+
+/// What is looked up for a source row.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// Its alias.
+    pub alias: String,
+    /// What becomes of a source row without a match.
+    pub kind: JoinType,
+    /// Where it looks.
+    pub from: JoinFrom,
+    /// Columns that tell the rows of one source row apart; empty where there is at most one.
+    pub many: Vec<String>,
+}
+
+/// Where a join looks.
+#[derive(Clone, Debug)]
+pub enum JoinFrom {
+    /// In a table.
+    Table {
+        /// Which.
+        table: Box<Table>,
+        /// Which row.
+        matches: Expression,
+    },
+    /// In a query of its own.
+    Query(CheckQuery),
 }
 
 /// One write.
@@ -54,12 +108,31 @@ pub struct Target {
     pub table: Table,
     /// The columns that name a row of it.
     pub key: Vec<Column>,
-    /// Which row; `None`: the source row itself.
+    /// What is done.
+    pub action: WriteAction,
+    /// Which row; `None`: the source row itself, or, for an insert, the one with the same key.
     pub matches: Option<Expression>,
     /// Written only if this holds.
     pub only_if: Option<Expression>,
-    /// New values, by column.
+    /// New values, by column; none for a delete.
     pub sets: Vec<Set>,
+    /// Old values that are kept: of the columns that are set, or of all for a delete.
+    pub keeps: Vec<Column>,
+    /// True where it is made once for a source row, however many rows a join finds.
+    pub per_source: bool,
+    /// BEFORE triggers of the table that may change what is written, by name.
+    pub triggers: Vec<String>,
+}
+
+/// What a write does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteAction {
+    /// Columns are set.
+    Update,
+    /// A row is added.
+    Insert(ConflictMode),
+    /// The row is removed. Rows of other tables that refer to it hold the plan up.
+    Delete(Vec<Reference>),
 }
 
 /// A new value of a column.
@@ -71,13 +144,18 @@ pub struct Set {
     pub value: Expression,
 }
 
-/// Where the audit entry of a source row goes.
+/// Where audit entries go.
 #[derive(Clone, Debug)]
-pub struct AuditTarget {
-    /// The jsonb column of the source table.
-    pub column: Column,
-    /// Path in it.
-    pub path: Vec<String>,
+pub enum AuditTarget {
+    /// Into a jsonb column of the source row.
+    Column {
+        /// Which.
+        column: Column,
+        /// Path in it.
+        path: Vec<String>,
+    },
+    /// Into a table, one for each written row; its name, quoted.
+    Table(String),
 }
 
 /// A JSON Schema that a value of each row must satisfy.
@@ -101,32 +179,62 @@ impl Target {
     /// True where the source row itself is written.
     #[must_use]
     pub const fn is_own_row(&self) -> bool {
-        self.matches.is_none()
+        self.matches.is_none() && !matches!(self.action, WriteAction::Insert(_))
     }
 
     /// The columns whose values are known at plan, and approved.
     pub fn planned(&self) -> impl Iterator<Item = &Set> {
         self.sets.iter().filter(|set| !set.value.is_at_apply())
     }
+
+    /// The value that is set to a column.
+    #[must_use]
+    pub fn set_of(&self, column: &str) -> Option<&Set> {
+        self.sets.iter().find(|set| set.column.name == column)
+    }
+
+    /// What an existing row gets: for an insert that found its row, all but the key.
+    pub fn updated(&self) -> impl Iterator<Item = (usize, &Set)> {
+        let inserts = matches!(self.action, WriteAction::Insert(_));
+        self.sets.iter().enumerate().filter(move |(_, set)| !(inserts && self.key.iter().any(|k| k.name == set.column.name)))
+    }
+}
+
+impl Join {
+    /// True where it only decides whether a row is written.
+    #[must_use]
+    pub const fn is_condition(&self) -> bool {
+        matches!(self.kind, JoinType::Semi | JoinType::Anti)
+    }
 }
 
 impl Model {
-    /// Resolves a spec. `adds` are columns that migrations will add: planned as NULL until they exist.
+    /// Resolves a spec. `adds` are columns that migrations will add: planned as NULL until they exist. `parameters` are
+    /// the values that the plan took; where there is none yet, a parameter is NULL.
     ///
     /// # Errors
     /// [`ModelError`], which says what to change.
-    pub async fn resolve(connection: &mut PgConnection, spec: &SqlBackfill, adds: &[AddedColumn]) -> Result<Self, ModelError> {
-        let model = resolve::resolve(connection, spec, adds).await?;
-        resolve::require_readable(connection, &model).await?;
+    pub async fn resolve(
+        connection: &mut PgConnection,
+        spec: &SqlBackfill,
+        adds: &[AddedColumn],
+        parameters: &[ParameterStatus],
+    ) -> Result<Self, ModelError> {
+        let model = resolve::resolve(connection, spec, adds, parameters).await?;
+        model.require_readable(connection).await?;
         probe::probe(connection, &model).await?;
         Ok(model)
     }
 
-    /// Checks that the role may write what the spec writes.
-    ///
-    /// # Errors
-    /// [`ModelError::Catalog`] with the GRANT to run.
-    pub async fn require_writable(&self, connection: &mut PgConnection) -> Result<(), ModelError> {
-        resolve::require_writable(connection, self).await
+    /// True where a join finds several rows for a source row.
+    #[must_use]
+    pub fn has_many(&self) -> bool {
+        self.joins.iter().any(|join| !join.many.is_empty())
+    }
+
+    /// Whether the losers of the groups are written: then each source row comes with its winner.
+    #[must_use]
+    pub fn writes_losers(&self) -> bool {
+        self.source.pick.as_ref().is_some_and(|pick| pick.losers)
     }
 }

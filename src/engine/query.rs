@@ -1,176 +1,417 @@
-//! SQL out of a [`Model`]: the same text asks at plan and at apply, so that both see the same values.
+//! SQL out of a [`Model`]: one SELECT says for each source row what would be written. The same text asks at plan and at
+//! apply, so that both see the same values; only where the rows come from differs.
 //!
-//! Keys travel as texts, in arrays, and are cast to their columns' types by the server. Aliases of ours hold a space,
-//! so that no expression of the user can name them by accident.
+//! All values travel as texts. Aliases of ours hold a space, so that no expression of the user can name them by accident.
 
 use super::catalog::Column;
-use super::model::{AuditTarget, Model, Source, Target};
+use super::model::{AuditTarget, Join, JoinFrom, Model, Set, Source, Target, WriteAction};
 use super::sql::{Expression, quote, quote_literal};
+use crate::api::spec::{ConflictMode, JoinType};
 use std::fmt::Write as _;
+use std::ops::Range;
 
-/// The keys that a query is about, as a common table expression: `$1` is the ordinal, `$2` and on the key's columns.
+/// The keys that a query is about: `$1` is their place, `$2` and on are the key's columns, then those of the winner.
 const KEYS: &str = "\"backfill keys\"";
-const ORDINAL: &str = "\"backfill ord\"";
+const PLACE: &str = "\"backfill place\"";
 
 /// Whether values of the moment are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// At plan: they are left NULL.
     Plan,
-    /// At apply.
+    /// At apply: with them, and with the versions of the rows that were read.
     Apply,
 }
 
-/// All source rows in key order: key as text array, whether `where` holds, rank in its group (1: the winner).
-#[must_use]
-pub fn source_keys(source: &Source) -> String {
-    let holds = match &source.filter {
-        Some(filter) => format!("coalesce({}, false)", filter.in_parentheses()),
-        None => "true".into(),
-    };
-    let rank = match &source.pick {
-        None => "1::int8".into(),
-        Some(pick) => {
-            let groups = std::iter::once(holds.clone()).chain(pick.per.iter().map(Expression::in_parentheses));
-            let groups = groups.collect::<Vec<_>>().join(", ");
-            let order = pick.order.in_order_by();
-            format!("row_number() OVER (PARTITION BY {groups} ORDER BY {order}, {})", columns("s", &source.key))
-        }
-    };
-    let (key, from, order) = (texts("s", &source.key), source.table.relation("s"), columns("s", &source.key));
-    format!("SELECT {key} AS key, {holds} AS holds, {rank} AS rank FROM {from} ORDER BY {order}")
+/// Where the source rows come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// The whole table, in key order, with what is validated.
+    All,
+    /// Those with the keys that are bound.
+    Keys,
 }
 
-/// Of the rows with these keys: for one write, whether there is a target and `onlyIf` holds, the target's key, old and
-/// new values, and whether the audit entry finds its place. A source row that finds several targets comes several times.
-#[must_use]
-pub fn evaluate(model: &Model, write: &Target, moment: Moment) -> String {
-    let found = format!("t.{} IS NOT NULL", write.key.first().map(|c| quote(&c.name)).unwrap_or_default());
-    let holds = match &write.only_if {
-        Some(only_if) => format!("({found} AND coalesce({}, false))", only_if.in_parentheses()),
-        None => format!("({found})"),
-    };
-    let new: Vec<String> = write
-        .sets
-        .iter()
-        .map(|set| match moment {
-            Moment::Plan if set.value.is_at_apply() => "NULL::text".into(),
-            Moment::Plan | Moment::Apply => format!("({}::{})::text", set.value.in_parentheses(), set.column.cast_type()),
-        })
-        .collect();
-    let old: Vec<Column> = write.sets.iter().map(|set| set.column.clone()).collect();
-    format!(
-        "{head} SELECT {KEYS}.{ORDINAL} AS ordinal, {found} AS found, {holds} AS holds, {key} AS key, {old} AS old, \
-         CASE WHEN {holds} THEN ARRAY[{new}]::text[] END AS new, {audit} AS audit_fits \
-         FROM {KEYS} JOIN s ON {of_key} {target}",
-        head = head(&model.source),
-        key = texts("t", &write.key),
-        old = texts("t", &old),
-        new = new.join(", "),
-        audit = audit_fits(model.audit.as_ref()),
-        of_key = key_equals("s", &model.source.key),
-        target = join_target(write, &model.source),
-    )
+/// A SELECT and the meaning of its columns.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The SELECT.
+    pub sql: String,
+    /// The source key's columns.
+    pub key: Range<usize>,
+    /// [`Rows::Keys`]: the place of the key that was bound.
+    pub place: Option<usize>,
+    /// `xmin` of the source row; [`Moment::Apply`] only.
+    pub version: Option<usize>,
+    /// The winner's key, where losers are written; [`Rows::All`] only.
+    pub winner: Range<usize>,
+    /// Whether the row counts in its group.
+    pub counts: usize,
+    /// Whether the joins find what they must.
+    pub joined: usize,
+    /// Columns that tell the rows of one source row apart.
+    pub many: Range<usize>,
+    /// Values that the rules judge; [`Rows::All`] only.
+    pub judged: Range<usize>,
+    /// Whether the audit entry finds its place.
+    pub audit_fits: usize,
+    /// What is at the audit entry's path, and how many objects on the path there are; [`Moment::Apply`] only.
+    pub audit_before: Range<usize>,
+    /// Each write.
+    pub writes: Vec<WriteColumns>,
 }
 
-/// Of the rows with these keys: the values that the rules judge, as JSON texts.
+/// The columns that one write takes.
+#[derive(Clone, Debug)]
+pub struct WriteColumns {
+    /// Whether the target is there.
+    pub found: usize,
+    /// Whether `onlyIf` holds.
+    pub holds: usize,
+    /// `xmin` of the target row; [`Moment::Apply`] only.
+    pub version: Option<usize>,
+    /// A table whose rows refer to the target, for a delete.
+    pub referred: Option<usize>,
+    /// Key of the target.
+    pub key: Range<usize>,
+    /// Old values of the columns that are kept.
+    pub old: Range<usize>,
+    /// New values of the columns that are set.
+    pub new: Range<usize>,
+}
+
+/// Collects the columns of a SELECT.
+#[derive(Default)]
+struct List {
+    columns: Vec<String>,
+}
+
+impl List {
+    fn one(&mut self, column: impl Into<String>) -> usize {
+        self.columns.push(column.into());
+        self.columns.len() - 1
+    }
+
+    fn some(&mut self, columns: impl IntoIterator<Item = String>) -> Range<usize> {
+        let start = self.columns.len();
+        self.columns.extend(columns);
+        start..self.columns.len()
+    }
+}
+
+/// What would be written, for each of these rows. A source row comes once for each row that a join with `rows: Many` finds;
+/// where a join or a match finds more than it may, a row comes more often than that.
 #[must_use]
-pub fn judged_values(model: &Model) -> String {
-    let values: Vec<String> = model.rules.iter().map(|rule| format!("({}::jsonb)::text", rule.value.in_parentheses())).collect();
-    format!(
-        "{head} SELECT {KEYS}.{ORDINAL} AS ordinal, ARRAY[{values}]::text[] AS judged FROM {KEYS} JOIN s ON {of_key}",
-        head = head(&model.source),
-        values = values.join(", "),
-        of_key = key_equals("s", &model.source.key),
-    )
+pub fn question(model: &Model, rows: Rows, moment: Moment) -> Question {
+    let source = &model.source;
+    let apply = moment == Moment::Apply;
+    let mut list = List::default();
+    let key = list.some(texts("s", &source.key));
+    let place = (rows == Rows::Keys).then(|| list.one(format!("{KEYS}.{PLACE}")));
+    let version = apply.then(|| list.one("s.xmin::text"));
+    let losers = model.writes_losers();
+    let all = rows == Rows::All;
+    let winner = list.some((0..if losers && all { source.key.len() } else { 0 }).map(|n| format!("\"backfill picked\".\"backfill w{n}\"")));
+    let counts = list.one(match (&source.pick, rows) {
+        (Some(pick), Rows::All) => format!("(\"backfill picked\".rank = 1) <> {}", pick.losers),
+        _ => "true".into(),
+    });
+    let joined = list.one(joined(model));
+    let many = list.some(model.joins.iter().flat_map(|join| join.many.iter().map(|c| format!("{}.{}::text", join.alias, quote(c)))));
+    let rules = model.rules.iter().filter(|_| all);
+    let judged = list.some(rules.map(|rule| format!("({}::jsonb)::text", rule.value.in_parentheses())));
+    let audit_fits = list.one(audit_fits(model.audit.as_ref()));
+    let audit_before = list.some(if apply { audit_before(model.audit.as_ref()) } else { Vec::new() });
+    let (mut from, mut writes) = (from(model, rows), Vec::with_capacity(model.writes.len()));
+    for (index, write) in model.writes.iter().enumerate() {
+        let alias = format!("\"backfill {index}\"");
+        let (lateral, columns) = lateral(source, write, moment, &mut list, &alias);
+        from.push_str(&lateral);
+        writes.push(columns);
+    }
+    let filter = source.filter.as_ref().map(|f| format!(" WHERE coalesce({}, false)", f.in_parentheses())).unwrap_or_default();
+    let order = if all { format!(" ORDER BY {}", names("s", &source.key)) } else { String::new() };
+    let sql = format!("{}SELECT {} FROM {from}{filter}{order}", with(model, rows), list.columns.join(", "));
+    Question { sql, key, place, version, winner, counts, joined, many, judged, audit_fits, audit_before, writes }
 }
 
 /// Locks the source rows with these keys, in key order, so that two lockers never wait for each other.
 #[must_use]
-pub fn lock_source(source: &Source) -> String {
+pub fn lock_source(model: &Model) -> String {
+    let source = &model.source;
     format!(
-        "WITH {keys} SELECT 1 FROM {KEYS} JOIN {from} ON {of_key} ORDER BY {order} FOR UPDATE OF s",
-        keys = keys(&source.key),
+        "{with}SELECT 1 FROM {KEYS} JOIN {from} ON {of_key} ORDER BY {order} FOR NO KEY UPDATE OF s",
+        with = with(model, Rows::Keys),
         from = source.table.relation("s"),
-        of_key = key_equals("s", &source.key),
-        order = columns("s", &source.key),
+        of_key = key_equals("s", &source.key, "k"),
+        order = names("s", &source.key),
     )
 }
 
 /// Locks the target rows that the source rows with these keys find, in their key's order.
 #[must_use]
-pub fn lock_target(source: &Source, write: &Target) -> String {
+pub fn lock_target(model: &Model, write: &Target) -> String {
+    let lock = if matches!(write.action, WriteAction::Delete(_)) { "UPDATE" } else { "NO KEY UPDATE" };
     format!(
-        "{head} SELECT 1 FROM s JOIN {from} ON {matches} ORDER BY {order} FOR UPDATE OF t",
-        head = head(source),
-        from = write.table.relation("t"),
-        matches = match_condition(write, source),
-        order = columns("t", &write.key),
+        "{with}SELECT 1 FROM {from} JOIN {target} ON {matches} ORDER BY {order} FOR {lock} OF t",
+        with = with(model, Rows::Keys),
+        from = from(model, Rows::Keys),
+        target = write.table.relation("t"),
+        matches = matches(write),
+        order = names("t", &write.key),
     )
 }
 
-/// `WITH keys, s`: the source rows with these keys for which `where` holds.
-fn head(source: &Source) -> String {
-    let filter = source.filter.as_ref().map(|f| format!(" WHERE coalesce({}, false)", f.in_parentheses())).unwrap_or_default();
-    format!(
-        "WITH {keys}, s AS MATERIALIZED (SELECT s.* FROM {KEYS} JOIN {from} ON {of_key}{filter})",
-        keys = keys(&source.key),
-        from = source.table.relation("s"),
-        of_key = key_equals("s", &source.key),
-    )
-}
-
-fn keys(key: &[Column]) -> String {
-    let mut names = ORDINAL.to_owned();
-    let mut arrays = "$1::int8[]".to_owned();
-    for n in 1..=key.len() {
-        let _ = write!(names, ", \"backfill k{n}\"");
-        let _ = write!(arrays, ", ${}::text[]", n + 1);
+/// What an expression may name, for trying it: source, parameters, winner, and the first joins.
+#[must_use]
+pub fn scope(model: &Model, joins: usize) -> String {
+    let mut from = format!("{}{}", model.source.table.relation("s"), parameters(model));
+    if model.writes_losers() {
+        let _ = write!(from, " CROSS JOIN {}", model.source.table.relation("w"));
     }
-    format!("{KEYS} AS MATERIALIZED (SELECT * FROM unnest({arrays}) AS k({names}))")
+    for join in model.joins.iter().take(joins).filter(|join| !join.is_condition()) {
+        from.push_str(&joined_rows(join));
+    }
+    from
 }
 
-fn key_equals(alias: &str, key: &[Column]) -> String {
-    let pairs: Vec<String> = key
-        .iter()
-        .enumerate()
-        .map(|(n, c)| format!("{alias}.{} = {KEYS}.\"backfill k{}\"::{}", quote(&c.name), n + 1, c.base_type))
-        .collect();
-    pairs.join(" AND ")
+/// What a plan reads, as EXPLAIN takes it.
+#[must_use]
+pub fn explain(question: &Question) -> String {
+    format!("EXPLAIN (FORMAT JSON) {}", question.sql)
 }
 
-fn join_target(write: &Target, source: &Source) -> String {
-    let kind = if write.is_own_row() { "JOIN" } else { "LEFT JOIN" };
-    format!("{kind} {} ON {}", write.table.relation("t"), match_condition(write, source))
+/// Common table expressions: the keys that are bound, or the winner of each group.
+fn with(model: &Model, rows: Rows) -> String {
+    let source = &model.source;
+    match (rows, &source.pick) {
+        (Rows::Keys, _) => {
+            let mut columns = PLACE.to_owned();
+            let mut arrays = "$1::int4[]".to_owned();
+            let winners = if model.writes_losers() { source.key.len() } else { 0 };
+            let names = (0..source.key.len()).map(|n| format!("k{n}")).chain((0..winners).map(|n| format!("w{n}")));
+            for (n, name) in names.enumerate() {
+                let _ = write!(columns, ", \"backfill {name}\"");
+                let _ = write!(arrays, ", ${}::text[]", n + 2);
+            }
+            format!("WITH {KEYS} AS MATERIALIZED (SELECT * FROM unnest({arrays}) AS k({columns})) ")
+        }
+        (Rows::All, Some(pick)) => {
+            let per: Vec<String> = pick.per.iter().map(Expression::in_parentheses).collect();
+            let window = format!("(PARTITION BY {} ORDER BY {}, {})", per.join(", "), pick.order.in_order_by(), names("s", &source.key));
+            let key = source.key.iter().enumerate().map(|(n, c)| format!("s.{} AS \"backfill k{n}\"", quote(&c.name)));
+            let winner = source.key.iter().enumerate();
+            let winner = winner.map(|(n, c)| format!("first_value(s.{}::text) OVER {window} AS \"backfill w{n}\"", quote(&c.name)));
+            let filter = source.filter.as_ref().map(|f| format!(" WHERE coalesce({}, false)", f.in_parentheses())).unwrap_or_default();
+            format!(
+                "WITH \"backfill picked\" AS (SELECT {}, {}, row_number() OVER {window} AS rank FROM {}{}{filter}) ",
+                key.collect::<Vec<_>>().join(", "),
+                winner.collect::<Vec<_>>().join(", "),
+                source.table.relation("s"),
+                parameters(model),
+            )
+        }
+        (Rows::All, None) => String::new(),
+    }
 }
 
-fn match_condition(write: &Target, source: &Source) -> String {
+/// The source rows with parameters, winners and joins.
+fn from(model: &Model, rows: Rows) -> String {
+    let source = &model.source;
+    let relation = source.table.relation("s");
+    let picked = |n: usize, c: &Column| format!("\"backfill picked\".\"backfill k{n}\" = s.{}", quote(&c.name));
+    let mut from = match (rows, &source.pick) {
+        (Rows::Keys, _) => format!("{KEYS} JOIN {relation} ON {}", key_equals("s", &source.key, "k")),
+        (Rows::All, None) => relation,
+        (Rows::All, Some(_)) => {
+            let on: Vec<String> = source.key.iter().enumerate().map(|(n, c)| picked(n, c)).collect();
+            format!("{relation} JOIN \"backfill picked\" ON {}", on.join(" AND "))
+        }
+    };
+    from.push_str(&parameters(model));
+    if model.writes_losers() {
+        let of = if rows == Rows::Keys { KEYS } else { "\"backfill picked\"" };
+        let on = source.key.iter().enumerate();
+        let on = on.map(|(n, c)| format!("w.{} = {of}.\"backfill w{n}\"::{}", quote(&c.name), c.base_type));
+        let _ = write!(from, " JOIN {} ON {}", source.table.relation("w"), on.collect::<Vec<_>>().join(" AND "));
+    }
+    for join in model.joins.iter().filter(|join| !join.is_condition()) {
+        from.push_str(&joined_rows(join));
+    }
+    from
+}
+
+/// `param`: one row of the values that were taken at plan.
+fn parameters(model: &Model) -> String {
+    if model.parameters.is_empty() {
+        return String::new();
+    }
+    let values = model.parameters.iter().map(|p| {
+        let value = p.value.as_deref().map_or("NULL".into(), quote_literal);
+        format!("{value}::{} AS {}", p.type_name, quote(&p.name))
+    });
+    format!(" CROSS JOIN (SELECT {}) AS param", values.collect::<Vec<_>>().join(", "))
+}
+
+/// Joined rows carry a mark, so that a row of NULLs is told from none.
+fn joined_rows(join: &Join) -> String {
+    match &join.from {
+        JoinFrom::Table { table, matches } => format!(
+            " LEFT JOIN (SELECT true AS \"backfill found\", x.* FROM {}) AS {} ON {}",
+            table.relation("x"),
+            quote(&join.alias),
+            matches.in_parentheses()
+        ),
+        JoinFrom::Query(query) => format!(
+            " LEFT JOIN LATERAL (SELECT true AS \"backfill found\", x.* FROM ({}) AS x) AS {} ON true",
+            in_lines(query.sql()),
+            quote(&join.alias)
+        ),
+    }
+}
+
+fn in_lines(sql: &str) -> String {
+    format!("\n{}\n", sql.trim().trim_end_matches(';'))
+}
+
+/// True where each join finds what it must.
+fn joined(model: &Model) -> String {
+    let conditions = model.joins.iter().filter_map(|join| {
+        let exists = || match &join.from {
+            JoinFrom::Table { table, matches } => {
+                format!("EXISTS (SELECT FROM {} WHERE {})", table.relation(&quote(&join.alias)), matches.in_parentheses())
+            }
+            JoinFrom::Query(query) => format!("EXISTS ({})", in_lines(query.sql())),
+        };
+        match join.kind {
+            JoinType::Left => None,
+            JoinType::Inner => Some(format!("{}.\"backfill found\" IS NOT NULL", quote(&join.alias))),
+            JoinType::Semi => Some(exists()),
+            JoinType::Anti => Some(format!("NOT {}", exists())),
+        }
+    });
+    let conditions: Vec<String> = conditions.collect();
+    if conditions.is_empty() { "true".into() } else { conditions.join(" AND ") }
+}
+
+/// One write's target and values, beside the source row. For an insert the target may be missing, and the values are there.
+fn lateral(source: &Source, write: &Target, moment: Moment, list: &mut List, alias: &str) -> (String, WriteColumns) {
+    let apply = moment == Moment::Apply;
+    let inserts = matches!(write.action, WriteAction::Insert(_));
+    let mut inner = Vec::new();
+    let mut column = |sql: String, list: &mut List| {
+        inner.push(format!("{sql} AS c{}", inner.len()));
+        list.one(format!("{alias}.c{}", inner.len() - 1))
+    };
+    let holds = write.only_if.as_ref().map(|only_if| format!("coalesce({}, false)", only_if.in_parentheses()));
+    let target_key = write.key.first().map(|c| format!("t.{}", quote(&c.name))).unwrap_or_default();
+    let found = column(if inserts { format!("{target_key} IS NOT NULL") } else { "true".into() }, list);
+    let holds_at = column(holds.clone().unwrap_or_else(|| "true".into()), list);
+    let version = apply.then(|| column(if write.is_own_row() { "s.xmin::text" } else { "t.xmin::text" }.into(), list));
+    let referred = match &write.action {
+        WriteAction::Delete(references) if !references.is_empty() => {
+            let cases = references.iter().map(|r| {
+                let on: Vec<String> = r.columns.iter().map(|(child, parent)| format!("c.{} = t.{}", quote(child), quote(parent))).collect();
+                format!("WHEN EXISTS (SELECT FROM {} AS c WHERE {}) THEN {}", r.table, on.join(" AND "), quote_literal(&r.name))
+            });
+            Some(column(format!("CASE {} END", cases.collect::<Vec<_>>().join(" ")), list))
+        }
+        _ => None,
+    };
+    let mut many = |columns: Vec<String>, list: &mut List| {
+        let start = list.columns.len();
+        for sql in columns {
+            column(sql, list);
+        }
+        start..list.columns.len()
+    };
+    let key = if inserts {
+        // Of a row that is not there yet the key is what will be set.
+        let of = |c: &Column| write.set_of(&c.name).map_or("NULL".into(), |set| new_text(set, moment));
+        many(write.key.iter().map(of).collect(), list)
+    } else {
+        many(texts("t", &write.key), list)
+    };
+    let old = many(texts("t", &write.keeps), list);
+    let guarded = |set: &Set| match &holds {
+        Some(holds) => format!("CASE WHEN {holds} THEN {} END", new_text(set, moment)),
+        None => new_text(set, moment),
+    };
+    let new = many(write.sets.iter().map(guarded).collect(), list);
+    let columns = WriteColumns { found, holds: holds_at, version, referred, key, old, new };
+    let inner = inner.join(", ");
+    let sql = if write.is_own_row() {
+        format!(" CROSS JOIN LATERAL (SELECT {inner} FROM (SELECT s.*) AS t) AS {alias}")
+    } else if inserts {
+        let relation = write.table.relation("t");
+        format!(" CROSS JOIN LATERAL (SELECT {inner} FROM (SELECT) AS one LEFT JOIN {relation} ON {}) AS {alias}", matches(write))
+    } else {
+        format!(" LEFT JOIN LATERAL (SELECT {inner} FROM {} WHERE {}) AS {alias} ON true", write.table.relation("t"), matches(write))
+    };
+    let _ = source;
+    (sql, columns)
+}
+
+/// A new value as it will be stored, as text; values of the moment are NULL at plan.
+fn new_text(set: &Set, moment: Moment) -> String {
+    if moment == Moment::Plan && set.value.is_at_apply() {
+        return "NULL::text".into();
+    }
+    format!("({}::{})::text", set.value.in_parentheses(), set.column.cast_type())
+}
+
+/// Which row of the target table a source row means.
+fn matches(write: &Target) -> String {
     if let Some(matches) = &write.matches {
         return matches.in_parentheses();
     }
-    let pairs: Vec<String> = source.key.iter().map(|c| format!("t.{name} = s.{name}", name = quote(&c.name))).collect();
-    pairs.join(" AND ")
+    let pair = |c: &Column| match write.set_of(&c.name).filter(|_| !write.is_own_row()) {
+        Some(set) => format!("t.{} = ({}::{})", quote(&c.name), set.value.in_parentheses(), set.column.cast_type()),
+        None => format!("t.{name} = s.{name}", name = quote(&c.name)),
+    };
+    write.key.iter().map(pair).collect::<Vec<_>>().join(" AND ")
+}
+
+/// True where an existing row is written, too.
+#[must_use]
+pub fn updates_existing(write: &Target) -> bool {
+    matches!(write.action, WriteAction::Update | WriteAction::Insert(ConflictMode::Update))
+}
+
+fn key_equals(alias: &str, key: &[Column], bound: &str) -> String {
+    let pairs =
+        key.iter().enumerate().map(|(n, c)| format!("{alias}.{} = {KEYS}.\"backfill {bound}{n}\"::{}", quote(&c.name), c.base_type));
+    pairs.collect::<Vec<_>>().join(" AND ")
 }
 
 /// Columns of an alias, as a list.
-fn columns(alias: &str, columns: &[Column]) -> String {
+fn names(alias: &str, columns: &[Column]) -> String {
     columns.iter().map(|c| format!("{alias}.{}", quote(&c.name))).collect::<Vec<_>>().join(", ")
 }
 
-/// Columns of an alias, as one array of texts.
-fn texts(alias: &str, columns: &[Column]) -> String {
-    let texts: Vec<String> = columns.iter().map(|c| format!("{alias}.{}::text", quote(&c.name))).collect();
-    format!("ARRAY[{}]::text[]", texts.join(", "))
+/// Columns of an alias, as texts.
+fn texts(alias: &str, columns: &[Column]) -> Vec<String> {
+    columns.iter().map(|c| format!("{alias}.{}::text", quote(&c.name))).collect()
 }
 
 /// True where each object on the way to the entry is an object or not there yet: nothing else is ever replaced.
 fn audit_fits(audit: Option<&AuditTarget>) -> String {
-    let Some(audit) = audit else { return "true".into() };
-    let column = format!("s.{}", quote(&audit.column.name));
-    let steps: Vec<String> = (0..audit.path.len())
-        .map(|n| format!("coalesce(jsonb_typeof({}), 'object') = 'object'", at_path(&column, audit.path.get(..n).unwrap_or_default())))
+    let Some(AuditTarget::Column { column, path }) = audit else { return "true".into() };
+    let column = format!("s.{}", quote(&column.name));
+    let steps: Vec<String> = (0..path.len())
+        .map(|n| format!("coalesce(jsonb_typeof({}), 'object') = 'object'", at_path(&column, path.get(..n).unwrap_or_default())))
         .collect();
     format!("({})", steps.join(" AND "))
+}
+
+/// The entry that is there, as text, and the number of objects on its path, as text: what undo needs to leave nothing behind.
+fn audit_before(audit: Option<&AuditTarget>) -> Vec<String> {
+    let Some(AuditTarget::Column { column, path }) = audit else { return Vec::new() };
+    let column = format!("s.{}", quote(&column.name));
+    let objects: Vec<String> = (0..path.len())
+        .map(|n| format!("coalesce((jsonb_typeof({}) = 'object')::int, 0)", at_path(&column, path.get(..n).unwrap_or_default())))
+        .collect();
+    vec![format!("{}::text", at_path(&column, path)), format!("({})::text", objects.join(" + "))]
 }
 
 /// The value at a path of a jsonb expression.

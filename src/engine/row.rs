@@ -1,33 +1,45 @@
 //! One source row, judged: what would be written for it, and the fingerprint of that.
 
-use super::model::{Model, Target};
-use super::query::{self, Moment};
+use super::model::{Model, Target, WriteAction};
+use super::query::{Question, WriteColumns, updates_existing};
+use crate::api::spec::ConflictMode;
 use futures::TryStreamExt as _;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use thiserror::Error;
 
 /// A key: one text a column.
 pub type Key = Vec<String>;
 
-/// How many keys an error names.
-const NAMED: usize = 5;
-
 /// Why rows cannot be judged.
 #[derive(Debug, Error)]
 pub enum RowError {
-    /// `match` finds more than one target row.
-    #[error(
-        "backfill.sql.writes[{write}].match finds more than one row of {table} for the source rows with the keys {keys}: narrow it until it finds at most one"
-    )]
-    MatchNotUnique {
-        /// Which write.
-        write: usize,
+    /// A join or a match finds more than one row.
+    #[error("{0}")]
+    NotUnique(String),
+    /// A row that shall be inserted is there already, and none may be.
+    #[error("the row {key} of {table} is there already (for the source row {source_key}), and onConflict.mode is Fail")]
+    InsertConflict {
         /// The target table.
         table: String,
-        /// Source keys.
-        keys: String,
+        /// Key of the target row.
+        key: String,
+        /// Key of the source row.
+        source_key: String,
+    },
+    /// Rows of another table refer to one that shall be deleted.
+    #[error(
+        "the row {key} of {table} cannot be deleted: rows of {by} refer to it. Delete or change those first (a write of its own, before this one), or leave the row out with onlyIf"
+    )]
+    Referred {
+        /// The target table.
+        table: String,
+        /// Key of the target row.
+        key: String,
+        /// The referring table.
+        by: String,
     },
     /// A new value is too long for its column.
     #[error("the new value of {column} is longer than {max} characters for the source row {key}: shorten it in set, as in left(…, {max})")]
@@ -62,16 +74,31 @@ pub enum RowError {
     Database(#[from] sqlx::Error),
 }
 
+/// What is done to one target row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Columns are set.
+    Update,
+    /// It is added.
+    Insert,
+    /// It is removed.
+    Delete,
+}
+
 /// What would be written to one target row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Which write of the spec.
     pub write: usize,
+    /// What is done.
+    pub kind: Kind,
     /// Key of the target row.
     pub key: Key,
-    /// Old values of all set columns, as text.
+    /// `xmin` of the target row, at apply; `None` for an insert.
+    pub version: Option<String>,
+    /// Old values of the kept columns, as text; empty for an insert.
     pub old: Vec<Option<String>>,
-    /// New values; those of the moment are NULL at plan.
+    /// New values of the set columns; those of the moment are NULL at plan.
     pub new: Vec<Option<String>>,
 }
 
@@ -84,86 +111,111 @@ pub struct Judged {
     pub applies: bool,
     /// True where the audit entry, if one is asked for, finds its place.
     pub audit_fits: bool,
+    /// `xmin` of the source row, at apply.
+    pub version: Option<String>,
+    /// At apply: what is at the audit entry's path, and the number of objects on the path.
+    pub audit_before: Vec<Option<String>>,
+    /// Rows of a join with `rows: Many` that were seen.
+    many: Vec<Key>,
 }
 
-/// Judges the rows with these keys, by ordinal. A row that is gone, or for which `where` no longer holds, is not in the answer.
+/// Judges the rows with these keys, by place. A row that is gone, or for which `where` or a join no longer holds, is not
+/// in the answer, or does not apply.
 ///
 /// # Errors
 /// [`RowError`].
-pub async fn judge(
-    connection: &mut PgConnection,
-    model: &Model,
-    keys: &BTreeMap<i64, Key>,
-    moment: Moment,
-) -> Result<BTreeMap<i64, Judged>, RowError> {
-    let mut judged: BTreeMap<i64, Judged> = BTreeMap::new();
-    for (index, write) in model.writes.iter().enumerate() {
-        let mut seen_twice: Vec<String> = Vec::new();
-        let mut found_at: Ordinals = Ordinals::new();
-        let sql = query::evaluate(model, write, moment);
-        let mut rows = with_keys(&sql, keys, model.source.key.len()).fetch(&mut *connection);
-        while let Some(row) = rows.try_next().await? {
-            let ordinal: i64 = row.try_get("ordinal")?;
-            let entry = judged.entry(ordinal).or_insert_with(|| Judged { audit_fits: true, ..Judged::default() });
-            entry.audit_fits &= row.try_get::<bool, _>("audit_fits")?;
-            if row.try_get::<bool, _>("found")? && !found_at.insert(ordinal) {
-                seen_twice.push(keys.get(&ordinal).map(|key| show(key)).unwrap_or_default());
-                seen_twice.dedup();
-                // The rest would only be more of the same, and may be many.
-                if seen_twice.len() >= NAMED {
-                    break;
-                }
-                continue;
-            }
-            if row.try_get::<bool, _>("holds")? {
-                entry.applies = true;
-                entry.changes.extend(change(&row, index, write)?);
-            }
-        }
-        if !seen_twice.is_empty() {
-            return Err(RowError::MatchNotUnique { write: index, table: write.table.display(), keys: seen_twice.join(", ") });
-        }
+pub async fn judge(connection: &mut PgConnection, model: &Model, question: &Question, rows: &Keys) -> Result<BTreeMap<i32, Judged>, RowError> {
+    let mut judged: BTreeMap<i32, Judged> = BTreeMap::new();
+    let mut found = rows.bind(&question.sql).fetch(&mut *connection);
+    while let Some(row) = found.try_next().await? {
+        let place: i32 = row.try_get(question.place.unwrap_or_default())?;
+        judged.entry(place).or_default().see(model, question, &row)?;
     }
     Ok(judged)
 }
 
-/// Ordinals for which a target was found already.
-type Ordinals = std::collections::BTreeSet<i64>;
-
-/// `None` where all values that are known at plan are there already.
-fn change(row: &PgRow, index: usize, write: &Target) -> Result<Option<Change>, sqlx::Error> {
-    let old: Vec<Option<String>> = row.try_get("old")?;
-    let new: Vec<Option<String>> = row.try_get("new")?;
-    let changes = write.sets.iter().zip(old.iter().zip(&new)).any(|(set, (old, new))| !set.value.is_at_apply() && old != new);
-    let change = || Ok::<_, sqlx::Error>(Change { write: index, key: row.try_get("key")?, old, new });
-    if changes { change().map(Some) } else { Ok(None) }
+/// Source keys by place, each with its winner's key where losers are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// Places.
+    pub places: Vec<i32>,
+    /// A list a column: those of the key, then those of the winner.
+    pub columns: Vec<Vec<String>>,
 }
 
-/// A statement over keys: binds the ordinals, then the texts of each key column.
-pub(super) fn with_keys<'q>(
-    sql: &str,
-    keys: &BTreeMap<i64, Key>,
-    columns: usize,
-) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
-    let ordinals: Vec<i64> = keys.keys().copied().collect();
-    let mut query = sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false).bind(ordinals);
-    for column in 0..columns {
-        let texts: Vec<Option<String>> = keys.values().map(|key| key.get(column).cloned()).collect();
-        query = query.bind(texts);
+impl Keys {
+    /// A statement over these keys.
+    #[must_use]
+    pub fn bind<'q>(&self, sql: &str) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
+        let query = sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false).bind(self.places.clone());
+        self.columns.iter().fold(query, |query, column| query.bind(column.clone()))
     }
-    query
 }
 
 impl Judged {
+    /// Takes in one answer about a source row; it comes again for each row that a join finds.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn see(&mut self, model: &Model, question: &Question, row: &PgRow) -> Result<(), RowError> {
+        let first = self.many.is_empty();
+        let many = texts(row, &question.many)?;
+        if self.many.contains(&many) {
+            return Err(RowError::NotUnique(not_unique(model, &texts(row, &question.key)?, &many)));
+        }
+        self.audit_fits = row.try_get(question.audit_fits)?;
+        if let Some(version) = question.version {
+            self.version = row.try_get(version)?;
+            self.audit_before = values(row, &question.audit_before)?;
+        }
+        if row.try_get::<Option<bool>, _>(question.joined)? == Some(true) {
+            for (index, (write, columns)) in model.writes.iter().zip(&question.writes).enumerate() {
+                if first || !write.per_source {
+                    self.see_write(row, index, write, columns, question)?;
+                }
+            }
+        }
+        self.many.push(many);
+        Ok(())
+    }
+
+    fn see_write(&mut self, row: &PgRow, index: usize, write: &Target, columns: &WriteColumns, question: &Question) -> Result<(), RowError> {
+        let (found, holds): (Option<bool>, Option<bool>) = (row.try_get(columns.found)?, row.try_get(columns.holds)?);
+        // Without a target there is no row of the lateral, and so no answer.
+        let (Some(found), Some(true)) = (found, holds) else { return Ok(()) };
+        self.applies = true;
+        let kind = match (&write.action, found) {
+            (WriteAction::Delete(_), _) => Kind::Delete,
+            (WriteAction::Insert(_), false) => Kind::Insert,
+            (WriteAction::Insert(ConflictMode::Skip), true) => return Ok(()),
+            (WriteAction::Insert(ConflictMode::Fail), true) => {
+                let (key, source_key) = (show(&texts(row, &columns.key)?), show(&texts(row, &question.key)?));
+                return Err(RowError::InsertConflict { table: write.table.display(), key, source_key });
+            }
+            (WriteAction::Update | WriteAction::Insert(ConflictMode::Update), _) => Kind::Update,
+        };
+        if let Some(by) = columns.referred.map(|at| row.try_get::<Option<String>, _>(at)).transpose()?.flatten() {
+            return Err(RowError::Referred { table: write.table.display(), key: show(&texts(row, &columns.key)?), by });
+        }
+        let new = values(row, &columns.new)?;
+        let old = if kind == Kind::Insert { Vec::new() } else { values(row, &columns.old)? };
+        if kind == Kind::Update && !differs(write, &old, &new) {
+            return Ok(());
+        }
+        let version = columns.version.filter(|_| kind != Kind::Insert).map(|at| row.try_get(at)).transpose()?.flatten();
+        self.changes.push(Change { write: index, kind, key: texts(row, &columns.key)?, version, old, new });
+        Ok(())
+    }
+
     /// Checks what the server would refuse when the row is written.
     ///
     /// # Errors
     /// [`RowError::ValueTooLong`], [`RowError::NullRefused`], [`RowError::AuditPathBlocked`].
     pub fn check(&self, model: &Model, key: &Key) -> Result<(), RowError> {
-        if let Some(audit) = model.audit.as_ref().filter(|_| !self.audit_fits) {
-            return Err(RowError::AuditPathBlocked { column: audit.column.name.clone(), key: show(key) });
+        if let Some(super::model::AuditTarget::Column { column, .. }) = model.audit.as_ref().filter(|_| !self.audit_fits) {
+            return Err(RowError::AuditPathBlocked { column: column.name.clone(), key: show(key) });
         }
-        for change in &self.changes {
+        for change in self.changes.iter().filter(|change| change.kind != Kind::Delete) {
             let Some(write) = model.writes.get(change.write) else { continue };
             for (set, new) in write.sets.iter().zip(&change.new).filter(|(set, _)| !set.value.is_at_apply()) {
                 let column = set.column.name.clone();
@@ -178,50 +230,42 @@ impl Judged {
         }
         Ok(())
     }
-
-    /// Eight bytes over the source key and all that would be written: it differs where anything of that does.
-    #[must_use]
-    pub fn fingerprint(&self, model: &Model, key: &Key) -> i64 {
-        let mut hasher = blake3::Hasher::new();
-        for part in key {
-            frame(&mut hasher, Some(part));
-        }
-        for change in &self.changes {
-            change.hash_into(model, &mut hasher);
-        }
-        let mut bytes = [0; 8];
-        hasher.finalize_xof().fill(&mut bytes);
-        i64::from_be_bytes(bytes)
-    }
 }
 
-impl Change {
-    /// Table, key, and (column, old, new) of each value known at plan, in the columns' order.
-    pub fn hash_into(&self, model: &Model, hasher: &mut blake3::Hasher) {
-        let Some(write) = model.writes.get(self.write) else { return };
-        frame(hasher, Some(&write.table.quoted()));
-        hasher.update(&(self.key.len() as u64).to_be_bytes());
-        for part in &self.key {
-            frame(hasher, Some(part));
-        }
-        for (set, (old, new)) in write.sets.iter().zip(self.old.iter().zip(&self.new)).filter(|(set, _)| !set.value.is_at_apply()) {
-            frame(hasher, Some(&set.column.name));
-            frame(hasher, old.as_deref());
-            frame(hasher, new.as_deref());
-        }
-    }
+/// True where a value that is known at plan is not there yet. Old values are those of the set columns, in the same order.
+fn differs(write: &Target, old: &[Option<String>], new: &[Option<String>]) -> bool {
+    debug_assert!(updates_existing(write));
+    let values = write.updated().filter(|(_, set)| !set.value.is_at_apply());
+    values.into_iter().any(|(n, _)| old.get(n) != new.get(n))
 }
 
-/// Length first, so that no two lists of texts hash alike; NULL is not the empty text.
-fn frame(hasher: &mut blake3::Hasher, text: Option<&str>) {
-    match text {
-        None => {
-            hasher.update(&[0]);
-        }
-        Some(text) => {
-            hasher.update(&[1]).update(&(text.len() as u64).to_be_bytes()).update(text.as_bytes());
-        }
-    }
+/// What may be at fault where a source row comes more often than it may.
+fn not_unique(model: &Model, key: &[String], many: &[String]) -> String {
+    let joins = model.joins.iter().filter(|join| !join.is_condition()).map(|join| match join.many.as_slice() {
+        [] => format!("the join {} (narrow its match or query)", join.alias),
+        columns => format!("the join {} (its key {} does not tell its rows apart)", join.alias, columns.join(", ")),
+    });
+    let writes = model.writes.iter().enumerate().filter(|(_, write)| write.matches.is_some());
+    let writes = writes.map(|(index, write)| format!("backfill.sql.writes[{index}].match (in {})", write.table.display()));
+    let suspects: Vec<String> = joins.chain(writes).collect();
+    let of = if many.is_empty() { String::new() } else { format!(" with {}", show(many)) };
+    format!("more than one row is found for the source row {}{of} where at most one may be: by {}", show(key), suspects.join(" or by "))
+}
+
+/// Texts that are never NULL: keys.
+///
+/// # Errors
+/// Those of the driver.
+pub fn texts(row: &PgRow, columns: &Range<usize>) -> Result<Vec<String>, sqlx::Error> {
+    columns.clone().map(|at| Ok(row.try_get::<Option<String>, _>(at)?.unwrap_or_default())).collect()
+}
+
+/// Texts.
+///
+/// # Errors
+/// Those of the driver.
+pub fn values(row: &PgRow, columns: &Range<usize>) -> Result<Vec<Option<String>>, sqlx::Error> {
+    columns.clone().map(|at| row.try_get(at)).collect()
 }
 
 /// A key for people: `17`, or `acme/17` where it has several columns.

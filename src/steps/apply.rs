@@ -34,6 +34,8 @@ async fn write(
 ) -> Result<(Ending, ResultStatus), ApplyError> {
     let options = ApplyOptions {
         run: &context.input.run,
+        attempt: context.input.attempt,
+        worker: worker_index(),
         ledger,
         spec,
         plan,
@@ -41,10 +43,16 @@ async fn write(
         control: &context.paths.control,
         stop: &context.stop,
         retries: Retries::default(),
+        tell_each_batch: false,
     };
     let ending = apply::apply(session, options, |done, total| context.reporter.progress(done, total, "rows")).await?;
     let mut connection = crate::engine::connector::Connector::connect(session).await?;
     Ok((ending, apply::result(&mut connection, ledger).await?))
+}
+
+/// An Indexed Job tells each pod which one it is; a pod alone is the first.
+fn worker_index() -> i32 {
+    std::env::var("JOB_COMPLETION_INDEX").ok().and_then(|index| index.parse().ok()).unwrap_or(0)
 }
 
 fn end(ending: Ending, result: ResultStatus) -> StepEnd {
@@ -53,7 +61,10 @@ fn end(ending: Ending, result: ResultStatus) -> StepEnd {
         Ending::Stopped => (Outcome::Stopped, "Stopped"),
         Ending::Suspended => (Outcome::Stopped, "Suspended"),
     };
-    let message = format!("{} rows written in {} batches, {} left alone as drifted", result.written, result.batches, result.drifted);
+    let mut message = format!("{} rows written in {} batches, {} left alone as drifted", result.written, result.batches, result.drifted);
+    if result.quarantined > 0 {
+        message.push_str(&format!(", {} refused by the database", result.quarantined));
+    }
     StepEnd::reported(outcome, reason, message, StepReport::Apply(ApplyReport { result }))
 }
 

@@ -54,9 +54,11 @@ pub(super) fn model(error: &ModelError) -> StepEnd {
 pub(super) fn ledger(error: &LedgerError) -> StepEnd {
     match error {
         LedgerError::Database(error) => database(error),
-        LedgerError::Fenced => StepEnd::bare(Outcome::Stopped, error.reason(), error.to_string()),
+        LedgerError::Fenced | LedgerError::RangeTaken => StepEnd::bare(Outcome::Stopped, error.reason(), error.to_string()),
         LedgerError::CreateDenied { .. }
         | LedgerError::NotALedger { .. }
+        | LedgerError::Newer { .. }
+        | LedgerError::RunOfBefore { .. }
         | LedgerError::RunUnknown
         | LedgerError::RunEnded(_)
         | LedgerError::ClaimLost => StepEnd::bare(Outcome::Stalled, error.reason(), error.to_string()),
@@ -74,7 +76,9 @@ fn file(error: &PlanFileError) -> StepEnd {
 fn row(error: &RowError) -> StepEnd {
     let reason = match error {
         RowError::Database(error) => return database(error),
-        RowError::MatchNotUnique { .. } => "MatchNotUnique",
+        RowError::NotUnique(_) => "MatchNotUnique",
+        RowError::InsertConflict { .. } => "InsertConflict",
+        RowError::Referred { .. } => "RowReferred",
         RowError::ValueTooLong { .. } => "ValueTooLong",
         RowError::NullRefused { .. } => "NullRefused",
         RowError::AuditPathBlocked { .. } => "AuditPathBlocked",
@@ -115,9 +119,10 @@ pub(super) fn apply(error: &ApplyError) -> StepEnd {
         ApplyError::PlanReplaced => (Outcome::Stalled, "PlanReplaced"),
         ApplyError::DriftAboveLimit { .. } => (Outcome::Failed, "DriftAboveLimit"),
         ApplyError::RowDrifted { .. } => (Outcome::Failed, "RowDrifted"),
-        ApplyError::WrittenOtherwise { .. } => (Outcome::Failed, "WrittenOtherwise"),
-        ApplyError::RowsHeldBack { .. } => (Outcome::Failed, "RowsHeldBack"),
-        ApplyError::ConstraintViolated(_) => (Outcome::Failed, "ConstraintViolated"),
+        ApplyError::RowHeldBack { .. } => (Outcome::Failed, "RowsHeldBack"),
+        ApplyError::RowRefused { .. } => (Outcome::Failed, "RowRefused"),
+        // Both are done again by the worker itself, and do not come out of it.
+        ApplyError::Interleaved | ApplyError::Ambiguous => (Outcome::Lost, "Interleaved"),
         ApplyError::GaveUp { .. } => (Outcome::Lost, "GaveUp"),
     };
     StepEnd::bare(outcome, reason, error.to_string())

@@ -5,7 +5,7 @@ use super::{StepContext, StepEnd, engine_ends};
 use crate::api::spec::{AddedColumn, SqlBackfill};
 use crate::api::status::{PlanStatus, Step};
 use crate::engine::model::Model;
-use crate::engine::plan::{self, PAGE, PlanOptions};
+use crate::engine::plan::{self, PlanOptions, WRITES_MAX};
 use crate::protocol::{Outcome, PlanReport, StepReport};
 use jiff::Timestamp;
 use sqlx::PgConnection;
@@ -38,10 +38,10 @@ async fn made(context: &StepContext, spec: &SqlBackfill, file: &Path) -> Result<
         (Step::Plan, Some(migrations)) => &migrations.adds,
         _ => &[],
     };
-    let model = Model::resolve(&mut connection, spec, adds).await.map_err(|error| engine_ends::model(&error))?;
+    let model = Model::resolve(&mut connection, spec, adds, &[]).await.map_err(|error| engine_ends::model(&error))?;
     let proved = proves_read_only(&mut connection).await.map_err(|error| engine_ends::database(&error))?;
     let path = context.paths.backup.join(file);
-    let options = PlanOptions { run_uid: &input.run.uid, path: &path, page: PAGE, samples: &spec.samples };
+    let options = PlanOptions { run_uid: &input.run.uid, path: &path, range: WRITES_MAX, samples: &spec.samples };
     let progress = |done, total| {
         context.reporter.progress(done, total, "rows");
         !context.stop.is_cancelled()

@@ -54,7 +54,7 @@ async fn publish(context: &StepContext, main: &mut PgConnection, reader: &mut Pg
     } else {
         None
     };
-    let model = Model::resolve(main, spec, &[]).await.map_err(|error| engine_ends::model(&error))?;
+    let model = Model::resolve(main, spec, &[], &[]).await.map_err(|error| engine_ends::model(&error))?;
     verify::publish(main, ledger, &model, role.as_deref()).await.map_err(|error| engine_ends::ledger(&error))
 }
 

@@ -218,7 +218,7 @@ batch: {size: 7}
 }
 
 #[tokio::test]
-async fn a_trigger_that_changes_a_planned_value_fails_the_batch() {
+async fn what_a_trigger_changes_is_named_and_what_it_holds_back_or_a_constraint_refuses_fails_the_run() {
     let bench = Bench::scenario(20).await;
     bench
         .sql(
@@ -228,16 +228,49 @@ async fn a_trigger_that_changes_a_planned_value_fails_the_batch() {
         .await;
     let plan = bench.plan().await;
     bench.claim().await;
-    let error = bench.apply(&plan).await.unwrap_err();
-    assert!(matches!(error, ApplyError::WrittenOtherwise { .. }), "{error}");
-    assert_eq!(bench.result().await.written, 0);
+    assert!(plan.remarks.iter().any(|remark| remark.contains("BEFORE triggers (meddle)")), "{:?}", plan.remarks);
     bench.sql("CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$").await;
     let error = bench.apply(&plan).await.unwrap_err();
-    assert!(matches!(error, ApplyError::RowsHeldBack { .. }), "{error}");
+    assert!(matches!(error, ApplyError::RowHeldBack { .. }), "{error}");
+    assert_eq!(bench.result().await.written, 0);
     bench.sql("DROP TRIGGER meddle ON scenarios; ALTER TABLE scenarios ADD CHECK (accepted_prompt NOT LIKE 'Pr%')").await;
     let error = bench.apply(&plan).await.unwrap_err();
-    assert!(matches!(error, ApplyError::ConstraintViolated(_)), "{error}");
+    assert!(matches!(&error, ApplyError::RowRefused { sqlstate, .. } if sqlstate == "23514"), "{error}");
     assert_eq!(bench.number("SELECT count(*) FROM scenario_generations WHERE metadata ? 'import_audit'").await, 0);
+    bench
+        .sql(
+            "ALTER TABLE scenarios DROP CONSTRAINT scenarios_accepted_prompt_check;
+             CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.accepted_prompt := upper(NEW.accepted_prompt); RETURN NEW; END $$;
+             CREATE TRIGGER meddle BEFORE UPDATE ON scenarios FOR EACH ROW EXECUTE FUNCTION meddle()",
+        )
+        .await;
+    assert_eq!(bench.apply(&plan).await.unwrap(), Ending::Done);
+    let result = bench.result().await;
+    assert_eq!((result.written, result.changed_by_triggers), (plan.will_write, vec!["scenarios.accepted_prompt".to_owned()]));
+    bench.sql("DROP TRIGGER meddle ON scenarios").await;
+    assert_eq!(bench.undo().await.undone, plan.will_write, "what a trigger wrote goes back, too");
+}
+
+#[tokio::test]
+async fn rows_that_the_database_refuses_stand_alone_and_are_quarantined_up_to_the_limit() {
+    let mut bench = Bench::new(
+        "CREATE TABLE n (id int PRIMARY KEY, v int, half int CHECK (half <> 13));
+         INSERT INTO n (id, v) SELECT g, g FROM generate_series(1, 40) g",
+        "{source: {table: n}, writes: [{set: {half: 's.v / 2'}}], batch: {size: 16}, quarantine: {max: 1}}",
+    )
+    .await;
+    let plan = bench.plan().await;
+    bench.claim().await;
+    let error = bench.apply(&plan).await.unwrap_err();
+    assert!(error.to_string().contains("(23514") && error.to_string().contains("quarantine.max is 1"), "{error}");
+    bench.spec.quarantine.max = 2;
+    assert_eq!(bench.apply(&plan).await.unwrap(), Ending::Done);
+    let result = bench.result().await;
+    assert_eq!((result.written, result.quarantined, result.drifted), (38, 2, 0));
+    let keys: Vec<(&str, &str)> = result.quarantined_rows.iter().map(|row| (row.key.as_str(), row.sqlstate.as_str())).collect();
+    assert_eq!(keys, [("26", "23514"), ("27", "23514")]);
+    assert_eq!(bench.undo().await.undone, 38);
+    assert_eq!(bench.number("SELECT count(*) FROM n WHERE half IS NOT NULL").await, 0);
 }
 
 /// Cuts the first connections: each breaks after some batches' time.

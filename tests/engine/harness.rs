@@ -14,6 +14,7 @@ use backfill_operator::postgres::{ConnectOptions, Credentials, connect};
 use backfill_operator::protocol::RunIdentity;
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -71,6 +72,8 @@ pub struct Bench {
     pub adds: Vec<AddedColumn>,
     pub folder: tempfile::TempDir,
     pub stop: CancellationToken,
+    /// The attempt to apply; each call of `apply` is one more, as a new Job is.
+    pub attempt: AtomicI32,
 }
 
 pub struct Direct(pub Credentials);
@@ -124,6 +127,7 @@ impl Bench {
             adds: Vec::new(),
             folder: tempfile::tempdir().unwrap(),
             stop: CancellationToken::new(),
+            attempt: AtomicI32::new(0),
         };
         bench.sql(setup).await;
         bench
@@ -178,15 +182,15 @@ impl Bench {
     }
 
     pub async fn model(&self) -> Result<Model, ModelError> {
-        Model::resolve(&mut self.connect().await, &self.spec, &self.adds).await
+        Model::resolve(&mut self.connect().await, &self.spec, &self.adds, &[]).await
     }
 
     pub async fn plan_by(&self, page: usize) -> Result<PlanStatus, PlanError> {
         let mut connection = self.connect().await;
-        let model = Model::resolve(&mut connection, &self.spec, &self.adds).await.unwrap();
+        let model = Model::resolve(&mut connection, &self.spec, &self.adds, &[]).await.unwrap();
         let path = self.plan_file();
         let samples: &Samples = &self.spec.samples;
-        let options = PlanOptions { run_uid: &self.run.uid, path: &path, page, samples };
+        let options = PlanOptions { run_uid: &self.run.uid, path: &path, range: page, samples };
         let mut plan = plan::plan(&mut connection, &model, options, |_, _| true).await?;
         plan.digest = "sha256:approved".into();
         Ok(plan)
@@ -220,10 +224,13 @@ impl Bench {
         plan: &PlanStatus,
         progress: impl FnMut(i64, i64),
     ) -> Result<Ending, ApplyError> {
+        self.attempt.fetch_add(1, Ordering::Relaxed);
         let ledger = self.ledger();
         let (plan_file, control) = (self.plan_file(), self.control());
         let options = ApplyOptions {
             run: &self.run,
+            attempt: self.attempt.load(Ordering::Relaxed),
+            worker: 0,
             ledger: &ledger,
             spec: &self.spec,
             plan,
@@ -231,6 +238,7 @@ impl Bench {
             control: &control,
             stop: &self.stop,
             retries: Retries::new(8, Duration::from_millis(50), Duration::from_secs(2)),
+            tell_each_batch: true,
         };
         apply::apply(connector, options, progress).await
     }

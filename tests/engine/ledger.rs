@@ -38,7 +38,7 @@ async fn a_dead_holder_is_taken_over_and_its_workers_are_fenced_off() {
     let bench = Bench::new("SELECT 1", "{source: {table: a}, writes: [{set: {a: '1'}}]}").await;
     bench.claim().await;
     let mut connection = bench.connect().await;
-    let epoch = bench.ledger().begin(&mut connection).await.unwrap();
+    let epoch = bench.ledger().begin(&mut connection, 1).await.unwrap();
     let wrong = ledger::claim(&mut connection, "backfill", &other(), "spec", Some("somebody")).await.unwrap();
     assert!(matches!(wrong, Claimed::HeldBy(_)));
     let taken = ledger::claim(&mut connection, "backfill", &other(), "spec", Some(&bench.run.uid)).await.unwrap();

@@ -82,8 +82,11 @@ async fn the_plan_file_holds_exactly_the_planned_rows() {
     let bench = Bench::scenario(100).await;
     let plan = bench.plan().await;
     let mut reader = PlanReader::open(&bench.plan_file(), &bench.run.uid).unwrap();
-    let rows = reader.rows(usize::MAX).unwrap();
-    assert_eq!(rows.len(), usize::try_from(plan.will_write).unwrap());
+    let mut rows = 0;
+    while let Some(range) = reader.next_range().unwrap() {
+        rows += range.len();
+    }
+    assert_eq!(rows, usize::try_from(plan.will_write).unwrap());
     let (trailer, sha256) = reader.end().unwrap();
     assert_eq!((&trailer.rows_digest, sha256), (&plan.rows_digest, &plan.file_sha256));
 }
@@ -108,7 +111,7 @@ async fn a_match_that_finds_several_rows_fails_with_their_keys() {
     let mut bench = Bench::scenario(20).await;
     bench.spec.writes[0].matches = Some("t.title LIKE 'Scenario%'".into());
     let error = bench.plan_by(100).await.unwrap_err();
-    assert!(matches!(error, PlanError::Row(RowError::MatchNotUnique { .. })), "{error}");
+    assert!(matches!(error, PlanError::Row(RowError::NotUnique(_))), "{error}");
     assert!(error.to_string().contains("scenarios"), "{error}");
 }
 
@@ -118,8 +121,8 @@ async fn two_source_rows_for_one_target_fail_and_a_pick_lets_one_win() {
     let picked = bench.plan().await;
     bench.spec.source.pick = None;
     let error = bench.plan_by(3).await.unwrap_err();
-    let PlanError::TargetWrittenTwice { table, key, source_key } = &error else { panic!("{error}") };
-    assert_eq!((table.as_str(), key.as_str(), source_key.as_str()), ("scenarios", "1", "12"));
+    let PlanError::TargetWrittenTwice { first, second } = &error else { panic!("{error}") };
+    assert_eq!(first.strip_suffix('1').map(str::len), second.strip_suffix('2').map(str::len), "{first} and {second}");
     assert!(error.to_string().contains("source.pick"));
     assert_eq!(picked.sample[0].changes[0].after.as_deref(), Some("Pr\u{fc}fe 1.2"), "the newest generation wins");
 }

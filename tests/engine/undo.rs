@@ -32,7 +32,7 @@ async fn later_writes_of_the_application_are_kept() {
         )
         .await;
     let undone = bench.undo().await;
-    assert_eq!(undone.skipped_keys, ["12", "41", "52"]);
+    assert_eq!(undone.skipped_keys, ["12 (accepted_prompt)", "41 (metadata)", "52 (row is gone)"]);
     assert_eq!((undone.undone, undone.skipped), (plan.will_write - 3, 3));
     let row = |id: i64| format!("SELECT ROW(title, accepted_prompt, accepted_prompt_metadata, updated_at) FROM scenarios WHERE id = {id}");
     let edited = bench.text(&row(1)).await.unwrap();

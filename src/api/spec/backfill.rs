@@ -2,6 +2,8 @@
 
 use super::jobs::TeamJob;
 use super::pods::open_object;
+use super::source::{Parameter, Source};
+use super::write::Write;
 use crate::api::duration;
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -39,6 +41,10 @@ pub struct ScriptBackfill {
 pub struct SqlBackfill {
     /// The rows to read.
     pub source: Source,
+    /// Values taken once, when the run is planned, shown and approved; `param.NAME` in expressions. At most 8. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub parameters: BTreeMap<String, Parameter>,
     /// What a row must look like to be written. At most 8. Default: anything goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -46,7 +52,7 @@ pub struct SqlBackfill {
     /// What is written for each source row, all in one transaction. One to four.
     #[schemars(length(min = 1, max = 4))]
     pub writes: Vec<Write>,
-    /// An entry in the source row that says what was done to it. Default: none; the ledger has it all the same.
+    /// An entry that says what was done to each row. Default: none; the ledger has it all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
     /// What of the rows the status may show. Default: 5 rows, in full.
@@ -58,38 +64,27 @@ pub struct SqlBackfill {
     /// What happens to rows that changed between plan and apply. Default: left alone and counted, at most 1 percent.
     #[serde(default)]
     pub drift: Drift,
+    /// What happens to rows that the database refuses to write (a constraint, a trigger's error). Default: the first one fails the run.
+    #[serde(default)]
+    pub quarantine: Quarantine,
+    /// How many pods write at the same time, each its own key ranges. May change while the run applies. Default: 1.
+    #[serde(default = "one_worker")]
+    #[schemars(range(min = 1, max = 16))]
+    pub workers: i32,
 }
 
-/// The rows to read, aliased `s` in every expression.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Source {
-    /// The table, as PostgreSQL writes it: `scenarios`, `app.scenarios`, `"Booking"`.
-    #[schemars(length(min = 1, max = 128))]
-    pub table: String,
-    /// Columns that name a row: unique, not null and indexed. At most 4. Default: the primary key.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 4), inner(length(min = 1, max = 128)))]
-    pub key: Vec<String>,
-    /// Which rows, as one boolean expression over `s`. Default: all.
-    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 4096))]
-    pub filter: Option<String>,
-    /// One winner of each group of rows; the others are not written, and counted as lost. Default: every row counts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pick: Option<Pick>,
+fn one_worker() -> i32 {
+    1
 }
 
-/// One winner of each group of the rows that `where` finds, chosen once, when the run is planned.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What happens to rows that the database refuses.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Pick {
-    /// What makes a group, each one expression over `s`. One to four.
-    #[schemars(length(min = 1, max = 4), inner(length(min = 1, max = 1024)))]
-    pub per: Vec<String>,
-    /// Who wins: the first row in this order, as in `s.updated_at DESC`. The key is always the last tie-break.
-    #[schemars(length(min = 1, max = 1024))]
-    pub order: String,
+pub struct Quarantine {
+    /// So many rows are left out and listed with the reason; one more fails the run. Default: 0.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 10000))]
+    pub max: i32,
 }
 
 /// A JSON Schema that a value of each row must satisfy.
@@ -144,49 +139,24 @@ pub enum OnInvalid {
     Fail,
 }
 
-/// One write for each source row.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What was done to each row: run, plan digest, time and result, in a jsonb column of the source row or in a table.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.table) == has(self.match)").message("writes: set table and match together, or neither (then the source row itself is written)"))]
-pub struct Write {
-    /// The table, aliased `t`. Default: the source row itself.
+#[x_kube(validation = Rule::new("has(self.table) != has(self.column)").message("audit: set exactly one of column (with path) and table"))]
+#[x_kube(validation = Rule::new("has(self.column) == has(self.path)").message("audit: path goes with column"))]
+pub struct Audit {
+    /// The jsonb column of the source table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub column: Option<String>,
+    /// Path in it. One to 4 names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4), inner(length(min = 1, max = 63)))]
+    pub path: Vec<String>,
+    /// A table of entries, one for each written row; made when the run applies if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub table: Option<String>,
-    /// What is done. Default: `Update`.
-    #[serde(default)]
-    pub action: Action,
-    /// Which row of the table, as one boolean expression over `s` and `t`; it finds at most one, which is checked.
-    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 4096))]
-    pub matches: Option<String>,
-    /// Written only if this boolean expression over `s` and `t` holds. Default: always.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 4096))]
-    pub only_if: Option<String>,
-    /// New values by column, each one expression over `s` and `t`. One to 32.
-    #[schemars(extend("minProperties" = 1, "maxProperties" = 32), inner(length(min = 1, max = 4096)))]
-    pub set: BTreeMap<String, String>,
-}
-
-/// What is done to the row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Action {
-    /// Columns are set.
-    #[default]
-    Update,
-}
-
-/// An entry in a jsonb column of the source row: run, plan digest, time and result.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Audit {
-    /// The jsonb column of the source table.
-    #[schemars(length(min = 1, max = 128))]
-    pub column: String,
-    /// Path in it. One to 4 names.
-    #[schemars(length(min = 1, max = 4), inner(length(min = 1, max = 63)))]
-    pub path: Vec<String>,
 }
 
 /// What of the rows the status may show.
@@ -252,7 +222,8 @@ fn no_pause() -> String {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Drift {
-    /// `Skip`: left alone and counted. `Fail`: any such row fails the run. Default: `Skip`.
+    /// `Skip`: left alone and counted. `Fail`: any such row fails the run. `Recompute`: the approval is for the rule and the
+    /// rows, and what is written is computed when it is written. Default: `Skip`.
     #[serde(default)]
     pub mode: DriftMode,
     /// With more drifted rows than this, in percent of the planned ones, nothing is written and approval of a new plan is asked. Default: 1.
@@ -279,4 +250,6 @@ pub enum DriftMode {
     Skip,
     /// The run fails.
     Fail,
+    /// The approval is for the rule and the rows: values are those of the moment of apply. For counters on a live table.
+    Recompute,
 }

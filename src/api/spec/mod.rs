@@ -10,12 +10,14 @@ mod monitor;
 mod pods;
 mod preflight;
 mod rollback;
+mod source;
 mod verify;
+mod write;
 
 pub use approval::{Approval, ApprovalEntry, ApprovalPolicy};
 pub use backfill::{
-    Action, Audit, Backfill, Batch, Drift, DriftMode, OnInvalid, Pick, SampleShow, Samples, SchemaSource, ScriptBackfill, Source,
-    SqlBackfill, Validation, Write,
+    Audit, Backfill, Batch, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill,
+    Validation,
 };
 pub use backup::{Backup, Destination, PvcDestination};
 pub use database::{Database, SecretKeyRef, SecretKeys, SecretRef, Tls, TlsMode};
@@ -25,7 +27,9 @@ pub use monitor::{LogPattern, Logs, Monitor, Notification, NotificationEvent, On
 pub use pods::PodTemplate;
 pub use preflight::{CommitFrom, EnvironmentCheck, EnvironmentMatch, Expectation, Preflight, Release, SqlCheck, WorkloadKind, WorkloadRef};
 pub use rollback::{Rollback, RollbackMethod, RollbackTrigger};
+pub use source::{Join, JoinRows, JoinType, Parameter, Pick, PickWrite, Source};
 pub use verify::VerifyCheck;
+pub use write::{Action, ConflictMode, OnConflict, Per, Write};
 
 use super::status::BackfillRunStatus;
 use kube::{CustomResource, KubeSchema};

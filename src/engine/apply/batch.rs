@@ -1,173 +1,258 @@
-//! One batch: one transaction that holds the fence, locks its rows, looks at them again, and writes what is still as planned.
+//! One batch: one transaction that holds the fence, writes what is still as planned, and records where it stands.
 
-use super::drift::is_as_planned;
-use super::write::{self, RowChange};
-use super::{ApplyError, ApplyOptions};
+use super::ApplyError;
+use super::context::Context;
+use super::read_ahead::{Prepared, Refused};
+use super::write::{BatchNumber, Outcome, Writer, Writing};
 use crate::api::spec::DriftMode;
-use crate::engine::ledger::{Ledger, LedgerError, RunRow, State};
-use crate::engine::model::Model;
-use crate::engine::query::{self, Moment};
-use crate::engine::row::{self, Key, show};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
-use std::collections::BTreeMap;
+use crate::engine::ledger::{Ledger, LedgerError};
+use crate::engine::model::Target;
+use crate::engine::plan::RowsDigest;
+use crate::engine::query;
+use crate::engine::row::{self, Judged, Key, Keys, show};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many drifted keys a person is shown.
 const NAMED: i64 = 10;
 
-/// Planned rows by ordinal.
-#[derive(Debug, Default)]
-pub(super) struct Planned {
-    /// Keys of source rows.
-    pub(super) keys: BTreeMap<i64, Key>,
-    /// Their fingerprints.
-    pub(super) fingerprints: BTreeMap<i64, i64>,
+/// What a batch did.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recorded {
+    /// Rows written.
+    pub(super) written: usize,
+    /// Rows left alone.
+    pub(super) drifted: usize,
+    /// Rows refused.
+    pub(super) quarantined: usize,
 }
 
-/// At most `limit` planned rows after an ordinal.
-pub(super) async fn planned_after(
+/// Where a range stands while it is worked on.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    /// Batches so far.
+    pub(super) batches: i64,
+    /// Digest over what was written.
+    pub(super) digest: RowsDigest,
+}
+
+/// How a batch is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// As it was read: rows that changed since are looked at again.
+    AsRead,
+    /// Everything is locked and looked at again first.
+    Locked,
+}
+
+/// Writes a batch, and commits it.
+pub(super) async fn write(
     connection: &mut PgConnection,
-    ledger: &Ledger,
-    cursor: i64,
-    limit: usize,
-) -> Result<Planned, sqlx::Error> {
-    let sql = format!(
-        "SELECT ordinal, ARRAY(SELECT jsonb_array_elements_text(key)) AS key, fingerprint FROM {}
-         WHERE run_uid = $1 AND ordinal > $2 ORDER BY ordinal LIMIT $3",
-        ledger.table("planned")
-    );
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(cursor).bind(limit);
-    let mut planned = Planned::default();
-    for row in query.fetch_all(connection).await? {
-        let ordinal: i64 = row.try_get("ordinal")?;
-        planned.keys.insert(ordinal, row.try_get("key")?);
-        planned.fingerprints.insert(ordinal, row.try_get("fingerprint")?);
+    context: &Context,
+    prepared: &Prepared,
+    standing: &mut Standing,
+    drift: DriftMode,
+    mode: Mode,
+) -> Result<Recorded, ApplyError> {
+    let mut transaction = connection.begin().await?;
+    let range = &prepared.range;
+    context.ledger.fence_range(&mut transaction, context.epoch, range.number, range.epoch).await?;
+    let mut batch = Batch::new(context, prepared, standing, drift);
+    if mode == Mode::AsRead {
+        let places: Vec<usize> = prepared.places.iter().copied().filter(|place| !prepared.refused.contains_key(place)).collect();
+        batch.round(&mut transaction, &places, &prepared.judged, false).await?;
     }
-    Ok(planned)
+    let left = batch.left();
+    if !left.is_empty() {
+        let keys = Context::keys(&range.rows.keys, &left);
+        lock(&mut transaction, context, &keys).await?;
+        let judged = match row::judge(&mut transaction, &context.model, &context.question, &keys).await {
+            Ok(judged) => judged,
+            Err(row::RowError::Database(error)) => return Err(error.into()),
+            // No longer unique, or referred to: found out again with each row alone, where it is drift.
+            Err(_) if left.len() > 1 => return Err(ApplyError::Ambiguous),
+            Err(_) => BTreeMap::new(),
+        };
+        batch.round(&mut transaction, &left, &judged, true).await?;
+    }
+    let (recorded, digest) = batch.record(&mut transaction).await?;
+    transaction.commit().await?;
+    standing.batches += 1;
+    standing.digest = digest;
+    Ok(recorded)
 }
 
-/// Writes batches under one epoch.
-#[derive(Debug)]
-pub(super) struct Batch<'a> {
-    model: &'a Model,
-    options: ApplyOptions<'a>,
-    epoch: i64,
-    locks_source: bool,
-    entry: Option<String>,
+struct Batch<'a> {
+    context: &'a Context,
+    prepared: &'a Prepared,
+    number: BatchNumber,
+    drift: DriftMode,
+    digest: RowsDigest,
+    written: BTreeSet<i32>,
+    redacted: usize,
+    drifted: BTreeMap<usize, Key>,
+    changed_by_triggers: BTreeSet<String>,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) async fn new(
-        connection: &mut PgConnection,
-        model: &'a Model,
-        options: ApplyOptions<'a>,
-        epoch: i64,
-    ) -> Result<Self, ApplyError> {
-        // A source that is only read may belong to another role; locking a row takes the right to change it.
-        let locks_source = may_lock(connection, model).await?;
-        let entry = model.audit.as_ref().map(|_| {
-            let run = format!("{}/{}", options.run.namespace, options.run.name);
-            serde_json::json!({"source": "backfill", "run": run, "planDigest": options.plan.digest, "result": "written"}).to_string()
-        });
-        Ok(Self { model, options, epoch, locks_source, entry })
+    fn new(context: &'a Context, prepared: &'a Prepared, standing: &Standing, drift: DriftMode) -> Self {
+        let number = BatchNumber { range: prepared.range.number, batch: standing.batches + 1 };
+        let (written, drifted, changed_by_triggers) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        Self { context, prepared, number, drift, digest: standing.digest.clone(), written, redacted: 0, drifted, changed_by_triggers }
     }
 
-    /// Handles the next rows; answers the run's row as it is after them. The run is `Applied` where none were left.
-    pub(super) async fn next(&self, connection: &mut PgConnection, size: usize) -> Result<RunRow, ApplyError> {
-        let ledger = self.options.ledger;
-        let mut transaction = connection.begin().await?;
-        let mut run = ledger.fence(&mut transaction, self.epoch).await?;
-        let planned = planned_after(&mut transaction, ledger, run.cursor, size).await?;
-        let ends = planned.keys.keys().next().copied().zip(planned.keys.keys().next_back().copied());
-        let Some((first, last)) = ends else {
-            ledger.set_state(&mut transaction, State::Applied).await?;
-            transaction.commit().await?;
-            run.state = State::Applied.as_str().into();
-            return Ok(run);
-        };
-        run.batches += 1;
-        self.lock(&mut transaction, &planned).await?;
-        let judged = row::judge(&mut transaction, self.model, &planned.keys, Moment::Apply).await?;
-        let (mut changes, mut drifted, mut written) = (Vec::new(), BTreeMap::new(), 0);
-        for (ordinal, key) in &planned.keys {
-            match judged.get(ordinal) {
-                Some(row) if is_as_planned(self.model, &planned, *ordinal, key, Some(row)) => {
-                    written += 1;
-                    changes.extend(row.changes.iter().map(|change| RowChange { ordinal: *ordinal, source_key: key, change }));
-                }
-                _ if self.options.spec.drift.mode == DriftMode::Fail => return Err(ApplyError::RowDrifted { key: show(key) }),
-                _ => {
-                    drifted.insert(*ordinal, key);
-                }
+    /// Writes those of the places that are as planned; the others drifted. In a round without locks a row that changed
+    /// since it was read is left for the next one.
+    async fn round(
+        &mut self,
+        connection: &mut PgConnection,
+        places: &[usize],
+        judged: &BTreeMap<i32, Judged>,
+        locked: bool,
+    ) -> Result<(), ApplyError> {
+        let range = &self.prepared.range.rows;
+        let keys: Vec<Key> = places.iter().map(|place| self.prepared.key(self.context, *place)).collect();
+        let mut rows = Vec::with_capacity(places.len());
+        let mut hashers = BTreeMap::new();
+        for (place, key) in places.iter().zip(&keys) {
+            let at = i32::try_from(*place).unwrap_or(i32::MAX);
+            let row = judged.get(&at);
+            let Some(row) = row.filter(|row| row.audit_fits && !row.changes.is_empty()) else {
+                self.drifted(*place, key, row)?;
+                continue;
+            };
+            let (fingerprint, changes) = row.fingerprint(&self.context.model, key);
+            if range.fingerprints.get(*place) == Some(&fingerprint) {
+                hashers.insert(at, changes);
+                rows.push(Writing { place: at, key, judged: row, redacted: range.redact.contains(&at) });
+            } else {
+                self.drifted(*place, key, Some(row))?;
             }
         }
-        write::write(&mut transaction, self.model, ledger, run.batches, &changes, self.entry.as_deref()).await?;
-        (run.cursor, run.state) = (last, State::Applying.as_str().into());
-        run.written += written;
-        run.drifted += i64::try_from(drifted.len()).unwrap_or(0);
-        self.record(&mut transaction, &run, (first, written), &drifted).await?;
-        transaction.commit().await?;
-        Ok(run)
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let Context { model, ledger, entry, run, plan_digest, .. } = self.context;
+        let writer = Writer { model, ledger, entry, run, plan_digest };
+        let Outcome { written, changed_by_triggers } = writer.write(connection, self.number, &rows, locked).await?;
+        if locked && let Some(row) = rows.iter().find(|row| !written.contains(&row.place)) {
+            return Err(ApplyError::RowHeldBack { key: show(row.key) });
+        }
+        for (_, changes) in hashers.iter().filter(|(place, _)| written.contains(place)) {
+            changes.iter().for_each(|change| self.digest.add(change));
+        }
+        self.redacted += rows.iter().filter(|row| row.redacted && written.contains(&row.place)).count();
+        self.written.extend(written);
+        self.changed_by_triggers.extend(changed_by_triggers);
+        Ok(())
     }
 
-    async fn lock(&self, connection: &mut PgConnection, planned: &Planned) -> Result<(), sqlx::Error> {
-        let key_columns = self.model.source.key.len();
-        if self.locks_source {
-            let sql = query::lock_source(&self.model.source);
-            row::with_keys(&sql, &planned.keys, key_columns).execute(&mut *connection).await?;
+    /// The row is not what was planned. Where only the rule is approved, a value that is there already is none to write.
+    fn drifted(&mut self, place: usize, key: &Key, judged: Option<&Judged>) -> Result<(), ApplyError> {
+        if self.drift == DriftMode::Fail {
+            return Err(ApplyError::RowDrifted { key: show(key) });
         }
-        for write in self.model.writes.iter().filter(|write| !write.is_own_row()) {
-            let sql = query::lock_target(&self.model.source, write);
-            row::with_keys(&sql, &planned.keys, key_columns).execute(&mut *connection).await?;
+        let nothing_to_do = self.context.model.recompute && judged.is_some_and(|row| row.applies && row.changes.is_empty());
+        if !nothing_to_do {
+            self.drifted.insert(place, key.clone());
         }
         Ok(())
     }
 
-    async fn record(
-        &self,
-        connection: &mut PgConnection,
-        run: &RunRow,
-        (first, written): (i64, i64),
-        drifted: &BTreeMap<i64, &Key>,
-    ) -> Result<(), sqlx::Error> {
-        let ledger = self.options.ledger;
+    /// Rows that are neither written nor drifted nor refused.
+    fn left(&self) -> Vec<usize> {
+        let recompute = self.context.model.recompute;
+        let open = |place: &usize| {
+            let at = i32::try_from(*place).unwrap_or(i32::MAX);
+            let satisfied = recompute && self.prepared.judged.get(&at).is_some_and(|row| row.applies && row.changes.is_empty());
+            !self.written.contains(&at) && !self.drifted.contains_key(place) && !self.prepared.refused.contains_key(place) && !satisfied
+        };
+        self.prepared.places.iter().copied().filter(open).collect()
+    }
+
+    async fn record(self, connection: &mut PgConnection) -> Result<(Recorded, RowsDigest), ApplyError> {
+        let ledger = &self.context.ledger;
+        let range = &self.prepared.range;
+        let (Some(first), Some(last)) = (self.prepared.places.first(), self.prepared.places.last()) else {
+            return Ok((Recorded::default(), self.digest));
+        };
+        let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        let refused: Vec<(usize, &Refused)> =
+            self.prepared.refused.iter().filter(|(place, _)| self.prepared.places.contains(place)).map(|(place, why)| (*place, why)).collect();
+        let recorded = Recorded { written: self.written.len(), drifted: self.drifted.len(), quarantined: refused.len() };
         let sql = format!(
-            "INSERT INTO {} (run_uid, batch, epoch, first_ordinal, last_ordinal, written, drifted) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            ledger.table("batches")
+            "WITH b AS (INSERT INTO {} (run_uid, range, batch, epoch, first, last, written, drifted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8))
+             UPDATE {} SET cursor = $6 + 1, batches = $3, written = written + $7, drifted = drifted + $8, quarantined = quarantined + $9,
+                 redacted = redacted + $10, written_digest = $11, touched_at = clock_timestamp(),
+                 done_at = CASE WHEN rows = $6 + 1 THEN clock_timestamp() END
+             WHERE run_uid = $1 AND range = $2",
+            ledger.table("batches"),
+            ledger.table("ranges")
         );
-        let count = i64::try_from(drifted.len()).unwrap_or(0);
-        let insert = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(run.batches).bind(self.epoch);
-        insert.bind(first).bind(run.cursor).bind(written).bind(count).execute(&mut *connection).await?;
-        if !drifted.is_empty() {
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(range.number).bind(self.number.batch);
+        let query = query.bind(range.epoch).bind(int(*first)).bind(int(*last)).bind(i64::from(int(recorded.written)));
+        let query = query.bind(i64::from(int(recorded.drifted))).bind(i64::from(int(recorded.quarantined)));
+        query.bind(i64::from(int(self.redacted))).bind(self.digest.to_bytes()).execute(&mut *connection).await?;
+        if !self.drifted.is_empty() {
+            record_drifted(connection, ledger, range.number, &self.drifted).await?;
+        }
+        for (place, why) in refused {
+            quarantine(connection, ledger, range.number, place, &self.prepared.key(self.context, place), why).await?;
+        }
+        if !self.changed_by_triggers.is_empty() {
             let sql = format!(
-                "INSERT INTO {} (run_uid, ordinal, key) SELECT $1, o, k::jsonb FROM unnest($2::int8[], $3::text[]) AS d(o, k)",
-                ledger.table("drifted")
+                "UPDATE {} SET changed_by_triggers = ARRAY(SELECT DISTINCT unnest(changed_by_triggers || $2::text[]) ORDER BY 1)
+                 WHERE uid = $1 AND NOT changed_by_triggers @> $2::text[]",
+                ledger.table("runs")
             );
-            let ordinals: Vec<i64> = drifted.keys().copied().collect();
-            let keys: Vec<String> = drifted.values().map(|key| serde_json::json!(key).to_string()).collect();
-            let insert = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(ordinals).bind(keys);
-            insert.execute(&mut *connection).await?;
+            let columns: Vec<String> = self.changed_by_triggers.into_iter().collect();
+            sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(columns).execute(connection).await?;
         }
-        let sql = format!(
-            "UPDATE {} SET state = $2, cursor = $3, written = $4, drifted = $5, batches = $6, updated_at = now() WHERE uid = $1",
-            ledger.table("runs")
-        );
-        let update = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(&run.state).bind(run.cursor);
-        update.bind(run.written).bind(run.drifted).bind(run.batches).execute(connection).await?;
-        Ok(())
+        Ok((recorded, self.digest))
     }
 }
 
-/// The right to change any column is enough to lock rows.
-async fn may_lock(connection: &mut PgConnection, model: &Model) -> Result<bool, sqlx::Error> {
-    let sql = "SELECT has_any_column_privilege($1::oid, 'UPDATE')";
-    sqlx::query_scalar(sql).persistent(false).bind(model.source.table.oid).fetch_one(connection).await
+async fn record_drifted(connection: &mut PgConnection, ledger: &Ledger, range: i64, drifted: &BTreeMap<usize, Key>) -> Result<(), sqlx::Error> {
+    let sql = format!(
+        "INSERT INTO {} (run_uid, range, place, key) SELECT $1, $2, p, k::jsonb FROM unnest($3::int4[], $4::text[]) AS d(p, k)",
+        ledger.table("drifted")
+    );
+    let places: Vec<i32> = drifted.keys().map(|place| i32::try_from(*place).unwrap_or(i32::MAX)).collect();
+    let keys: Vec<String> = drifted.values().map(|key| serde_json::json!(key).to_string()).collect();
+    let insert = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(range).bind(places).bind(keys);
+    insert.execute(connection).await?;
+    Ok(())
+}
+
+async fn quarantine(
+    connection: &mut PgConnection,
+    ledger: &Ledger,
+    range: i64,
+    place: usize,
+    key: &Key,
+    why: &Refused,
+) -> Result<(), sqlx::Error> {
+    let sql = format!("INSERT INTO {} (run_uid, range, place, key, sqlstate, message) VALUES ($1, $2, $3, $4::jsonb, $5, $6)", ledger.table("quarantined"));
+    let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(range).bind(i32::try_from(place).unwrap_or(i32::MAX));
+    query.bind(serde_json::json!(key).to_string()).bind(&why.sqlstate).bind(&why.message).execute(connection).await?;
+    Ok(())
+}
+
+/// Locks source and target rows, each in key order.
+async fn lock(connection: &mut PgConnection, context: &Context, keys: &Keys) -> Result<(), sqlx::Error> {
+    if context.locks_source {
+        keys.bind(&query::lock_source(&context.model)).execute(&mut *connection).await?;
+    }
+    for write in context.model.writes.iter().filter(|write| !Target::is_own_row(write)) {
+        keys.bind(&query::lock_target(&context.model, write)).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// Keys of the first drifted rows.
 pub(super) async fn drifted_keys(connection: &mut PgConnection, ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
     let sql = format!(
-        "SELECT ARRAY(SELECT jsonb_array_elements_text(key)) FROM {} WHERE run_uid = $1 ORDER BY ordinal LIMIT $2",
+        "SELECT ARRAY(SELECT jsonb_array_elements_text(key)) FROM {} WHERE run_uid = $1 ORDER BY range, place LIMIT $2",
         ledger.table("drifted")
     );
     let keys: Vec<Vec<String>> =

@@ -1,63 +1,99 @@
 //! Drift, looked at before the first write: would what is approved still be what is written?
 
-use super::batch::{Planned, planned_after};
-use super::{ApplyError, ApplyOptions, limit};
+use super::context::Context;
+use super::{ApplyError, ApplyOptions, Ending, limit};
 use crate::api::spec::DriftMode;
-use crate::engine::ledger::Ledger;
-use crate::engine::model::Model;
-use crate::engine::query::Moment;
-use crate::engine::row::{self, Judged, Key, show};
+use crate::engine::ledger::ClaimedRange;
+use crate::engine::query::{self, Moment, Question, Rows};
+use crate::engine::row::{self, RowError, show};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-const PAGE: usize = 5000;
 const NAMED: usize = 10;
+/// How often a worker looks whether another one has compared the rows.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Compares all planned rows with the database, once, before the first batch. False where it was stopped.
-pub(super) async fn check(connection: &mut PgConnection, model: &Model, options: ApplyOptions<'_>, epoch: i64) -> Result<bool, ApplyError> {
-    let run = options.ledger.run(connection).await?;
-    if run.drift_checked || run.batches > 0 {
-        return Ok(true);
-    }
-    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-    let (mut cursor, mut drifted, mut keys) = (0, 0, Vec::new());
+/// Compares all planned rows with the database, once, before the first batch: by one worker, while the others wait.
+/// `None`: go on.
+pub(super) async fn check(connection: &mut PgConnection, context: &Context, options: ApplyOptions<'_>) -> Result<Option<Ending>, ApplyError> {
     loop {
-        if options.stop.is_cancelled() {
-            return Ok(false);
+        let run = options.ledger.run(connection).await?;
+        if run.drift_checked >= 0 {
+            return allowed(run.drift_checked, run.planned, options, Vec::new()).map(|()| None);
         }
-        let planned = planned_after(&mut transaction, options.ledger, cursor, PAGE).await?;
-        let Some(last) = planned.keys.keys().next_back() else { break };
-        cursor = *last;
-        let judged = row::judge(&mut transaction, model, &planned.keys, Moment::Plan).await?;
-        for (ordinal, key) in &planned.keys {
-            if !is_as_planned(model, &planned, *ordinal, key, judged.get(ordinal)) {
-                drifted += 1;
-                if keys.len() < NAMED {
-                    keys.push(show(key));
-                }
+        let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+        let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))")
+            .persistent(false)
+            .bind(format!("backfill.dev drift {}", options.ledger.uid()))
+            .fetch_one(&mut *transaction)
+            .await?;
+        if ours {
+            let Some((drifted, keys)) = compare(&mut transaction, context, options).await? else { return Ok(Some(Ending::Stopped)) };
+            transaction.rollback().await?;
+            allowed(drifted, run.planned, options, keys)?;
+            let sql = format!("UPDATE {} SET drift_checked = $3 WHERE uid = $1 AND epoch = $2", options.ledger.table("runs"));
+            let update = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(options.ledger.uid()).bind(context.epoch).bind(drifted);
+            update.execute(connection).await?;
+            return Ok(None);
+        }
+        transaction.rollback().await?;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = options.stop.cancelled() => return Ok(Some(Ending::Stopped)),
+        }
+    }
+}
+
+/// How many planned rows have changed, and the first of their keys; `None` where it was stopped.
+async fn compare(connection: &mut PgConnection, context: &Context, options: ApplyOptions<'_>) -> Result<Option<(i64, Vec<String>)>, ApplyError> {
+    let question = query::question(&context.model, Rows::Keys, Moment::Plan);
+    let (mut after, mut drifted, mut keys) = (-1, 0, Vec::new());
+    while let Some(range) = options.ledger.range(connection, after).await? {
+        if options.stop.is_cancelled() {
+            return Ok(None);
+        }
+        after = range.number;
+        for place in changed(connection, context, &question, &range).await? {
+            drifted += 1;
+            if keys.len() < NAMED {
+                keys.push(show(&range.rows.key(place, context.model.source.key.len())));
             }
         }
     }
-    transaction.rollback().await?;
-    let allowed = match options.spec.drift.mode {
-        DriftMode::Fail => drifted == 0,
-        DriftMode::Skip => drifted * 100 <= run.planned * i64::from(options.spec.drift.max_percent),
-    };
-    if !allowed {
-        return Err(ApplyError::DriftAboveLimit { drifted, planned: run.planned, limit: limit(options.spec), keys });
+    Ok(Some((drifted, keys)))
+}
+
+/// Places of a range whose rows are not what was planned.
+async fn changed(connection: &mut PgConnection, context: &Context, question: &Question, range: &ClaimedRange) -> Result<Vec<usize>, ApplyError> {
+    let (mut changed, mut pieces) = (Vec::new(), vec![(0..range.rows.len()).collect::<Vec<usize>>()]);
+    let columns = context.model.source.key.len();
+    while let Some(piece) = pieces.pop() {
+        let keys = Context::keys(&range.rows.keys, &piece);
+        match row::judge(connection, &context.model, question, &keys).await {
+            Ok(judged) => changed.extend(piece.into_iter().filter(|place| {
+                let row = judged.get(&i32::try_from(*place).unwrap_or(i32::MAX));
+                let fingerprint = range.rows.fingerprints.get(*place).copied().unwrap_or_default();
+                let satisfied = context.model.recompute && row.is_some_and(|row| row.applies && row.changes.is_empty());
+                !satisfied && !context.is_as_planned(fingerprint, &range.rows.key(*place, columns), row)
+            })),
+            Err(RowError::Database(error)) => return Err(error.into()),
+            // Not unique any more, or referred to: the row at fault is found by halves.
+            Err(_) if piece.len() == 1 => changed.extend(piece),
+            Err(_) => {
+                let (first, second) = piece.split_at(piece.len() / 2);
+                pieces.extend([second.to_vec(), first.to_vec()]);
+            }
+        }
     }
-    checked(connection, options.ledger, epoch).await?;
-    Ok(true)
+    changed.sort_unstable();
+    Ok(changed)
 }
 
-/// True where the row would be written as it was planned.
-pub(super) fn is_as_planned(model: &Model, planned: &Planned, ordinal: i64, key: &Key, judged: Option<&Judged>) -> bool {
-    let fingerprints: &BTreeMap<i64, i64> = &planned.fingerprints;
-    judged.is_some_and(|row| row.audit_fits && !row.changes.is_empty() && fingerprints.get(&ordinal) == Some(&row.fingerprint(model, key)))
-}
-
-async fn checked(connection: &mut PgConnection, ledger: &Ledger, epoch: i64) -> Result<(), ApplyError> {
-    let sql = format!("UPDATE {} SET drift_checked = true WHERE uid = $1 AND epoch = $2", ledger.table("runs"));
-    sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(epoch).execute(connection).await?;
-    Ok(())
+fn allowed(drifted: i64, planned: i64, options: ApplyOptions<'_>, keys: Vec<String>) -> Result<(), ApplyError> {
+    let drift = &options.spec.drift;
+    let allowed = match drift.mode {
+        DriftMode::Fail => drifted == 0,
+        DriftMode::Skip | DriftMode::Recompute => drifted.saturating_mul(100) <= planned.saturating_mul(i64::from(drift.max_percent)),
+    };
+    if allowed { Ok(()) } else { Err(ApplyError::DriftAboveLimit { drifted, planned, limit: limit(options.spec), keys }) }
 }

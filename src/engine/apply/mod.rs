@@ -1,29 +1,35 @@
-//! Apply: writes the planned rows, a batch a transaction: data, audit entry, undo rows and cursor together or not at all.
+//! Apply: writes the planned rows, a batch a transaction: data, audit entry, undo and cursor together or not at all.
 //!
-//! Everything here can be repeated: the ledger knows what is done. So there is one loop around all of it, which after a
-//! lost connection, a deadlock or a conflict begins again where the cursor stands.
+//! Any number of workers share the plan's ranges by claiming them in the ledger. Everything here can be repeated: the
+//! ledger knows what is done. So there is one loop around all of it, which after a lost connection, a deadlock or a
+//! conflict begins again where the ranges stand.
 
 mod batch;
+mod context;
 mod control;
 mod drift;
 mod load;
+mod read_ahead;
 mod retry;
+mod sql;
+mod worker;
 mod write;
 
 pub use control::Control;
 pub use retry::Retries;
 
 use super::connector::{ConnectRefused, Connector};
-use super::ledger::{Ledger, LedgerError, State};
-use super::model::{Model, ModelError};
-use super::plan::PlanFileError;
-use super::row::RowError;
+use super::ledger::{Claimer, Ledger, LedgerError};
+use super::model::ModelError;
+use super::plan::{PlanFileError, RowsDigest};
+use super::row::{RowError, show};
 use crate::api::spec::{DriftMode, SqlBackfill};
-use crate::api::status::{PlanStatus, ResultStatus};
+use crate::api::status::{PlanStatus, QuarantinedStatus, ResultStatus};
 use crate::postgres::{describe, is_connection_loss, sqlstate};
 use crate::protocol::RunIdentity;
-use batch::Batch;
-use sqlx::{Connection as _, PgConnection};
+use futures::TryStreamExt as _;
+use read_ahead::Refused;
+use sqlx::{AssertSqlSafe, PgConnection};
 use std::path::Path;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -67,29 +73,32 @@ pub enum ApplyError {
         /// Key of the source row.
         key: String,
     },
-    /// The database stored another value than the one that was planned and approved.
+    /// The database did not write a row that is there, locked, and as planned.
     #[error(
-        "{rows} rows of {table} would hold other values than those planned: something in the database changes them while they are written (a trigger?); take the columns that it sets out of set"
+        "the source row {key} was not written although its rows are there: a trigger or a row security policy holds them back; use a role that it does not apply to"
     )]
-    WrittenOtherwise {
-        /// The target table.
-        table: String,
-        /// How many rows of the batch.
-        rows: i64,
+    RowHeldBack {
+        /// Key of the source row.
+        key: String,
     },
-    /// The database did not write some rows.
-    #[error(
-        "{missing} rows of {table} were not written although they are there: a trigger or a row security policy holds them back; use a role that it does not apply to"
-    )]
-    RowsHeldBack {
-        /// The target table.
-        table: String,
-        /// How many rows of the batch.
-        missing: i64,
+    /// The database refuses a row, and no more may be left out.
+    #[error("the database refuses the source row {key} ({sqlstate}: {message}), and quarantine.max is {max}: change the data or the expression, or allow more")]
+    RowRefused {
+        /// Key of the source row.
+        key: String,
+        /// PostgreSQL's error code.
+        sqlstate: String,
+        /// Its words.
+        message: String,
+        /// How many rows may be left out.
+        max: i64,
     },
-    /// A constraint refuses a planned value.
-    #[error("a constraint refuses a planned value: {0}")]
-    ConstraintViolated(String),
+    /// A row changed between reading and writing, when a part of it was written: rolled back, and done again with locks.
+    #[error("a row changed while it was written")]
+    Interleaved,
+    /// Some row of the batch cannot be judged beside the others: done again with each alone.
+    #[error("a row of the batch cannot be judged")]
+    Ambiguous,
     /// A statement failed.
     #[error("a statement failed: {}", describe(.0))]
     Database(#[from] sqlx::Error),
@@ -118,8 +127,10 @@ impl ApplyError {
     /// server that is read-only because it is just being replaced.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        if let Self::Connect(refused) = self {
-            return refused.may_pass;
+        match self {
+            Self::Connect(refused) => return refused.may_pass,
+            Self::Ledger(LedgerError::RangeTaken) => return true,
+            _ => {}
         }
         let transient = |code: String| matches!(code.as_str(), "40001" | "40P01" | "55P03" | "57014" | "25006");
         self.database().is_some_and(|error| is_connection_loss(error) || sqlstate(error).is_some_and(transient))
@@ -130,11 +141,9 @@ impl ApplyError {
         self.database().and_then(sqlstate).is_some_and(|code| code == "57014" || code == "53200")
     }
 
-    fn refine(self) -> Self {
-        match self.database() {
-            Some(error) if sqlstate(error).is_some_and(|code| code.starts_with("23")) => Self::ConstraintViolated(describe(error)),
-            _ => self,
-        }
+    /// True where one row of a batch may be at fault: the batch is then tried in halves.
+    fn may_be_of_one_row(&self) -> bool {
+        matches!(self, Self::Ambiguous | Self::RowHeldBack { .. }) || self.database().and_then(Refused::of).is_some()
     }
 }
 
@@ -143,6 +152,10 @@ impl ApplyError {
 pub struct ApplyOptions<'a> {
     /// The run.
     pub run: &'a RunIdentity,
+    /// Which attempt to apply: an earlier one can write no more.
+    pub attempt: i32,
+    /// Which worker of the run, from 0.
+    pub worker: i32,
     /// The ledger.
     pub ledger: &'a Ledger,
     /// The declared backfill.
@@ -157,6 +170,8 @@ pub struct ApplyOptions<'a> {
     pub stop: &'a CancellationToken,
     /// How often it is tried again without getting on.
     pub retries: Retries,
+    /// True where progress is told after each batch and not once a second: for tests.
+    pub tell_each_batch: bool,
 }
 
 /// How applying ended.
@@ -170,7 +185,8 @@ pub enum Ending {
     Suspended,
 }
 
-/// Applies the plan, as far as it is not applied yet. `progress` is told rows handled and rows planned, over all attempts.
+/// Applies the plan, as far as it is not applied yet. `progress` is told rows handled and rows planned, over all workers
+/// and attempts.
 ///
 /// # Errors
 /// [`ApplyError`]; whole batches are committed or not, whatever it is.
@@ -179,19 +195,22 @@ pub async fn apply(
     options: ApplyOptions<'_>,
     mut progress: impl FnMut(i64, i64),
 ) -> Result<Ending, ApplyError> {
-    let mut epoch = None;
     let mut retries = options.retries;
     let mut control = Control::of(options.spec, options.control);
+    let mut furthest = -1;
     loop {
         let mut moved = false;
         let mut tell = |done, total| {
-            moved = true;
+            moved |= furthest < done;
+            furthest = furthest.max(done);
             progress(done, total);
         };
-        let error = match work(connector, options, &mut epoch, &mut control, &mut tell).await {
+        // Another name each time: what the one before held is taken up again.
+        let claimer = Claimer { worker: options.worker, process: format!("{:032x}", rand::random::<u128>()) };
+        let error = match worker::work(connector, options, &claimer, &mut control, &mut tell).await {
             Ok(ending) => return Ok(ending),
             Err(error) if error.may_pass() => error,
-            Err(error) => return Err(error.refine()),
+            Err(error) => return Err(error),
         };
         if moved {
             retries = options.retries;
@@ -210,65 +229,50 @@ pub async fn apply(
     }
 }
 
-/// One connection's work: all of it, or up to the first error.
-async fn work(
-    connector: &impl Connector,
-    options: ApplyOptions<'_>,
-    epoch: &mut Option<i64>,
-    control: &mut Control,
-    progress: &mut impl FnMut(i64, i64),
-) -> Result<Ending, ApplyError> {
-    let mut connection = connector.connect().await?;
-    let ledger = options.ledger;
-    // Once for this worker: after a lost connection the epoch is still its own, and tells whether another came since.
-    let epoch = match *epoch {
-        Some(epoch) => epoch,
-        None => *epoch.insert(ledger.begin(&mut connection).await?),
-    };
-    let model = Model::resolve(&mut connection, options.spec, &[]).await?;
-    model.require_writable(&mut connection).await?;
-    load::load(&mut connection, options, epoch).await?;
-    if !drift::check(&mut connection, &model, options, epoch).await? {
-        return Ok(Ending::Stopped);
-    }
-    let batches = Batch::new(&mut connection, &model, options, epoch).await?;
-    loop {
-        if options.stop.is_cancelled() {
-            return Ok(Ending::Stopped);
-        }
-        if control.refresh().suspended() {
-            return Ok(Ending::Suspended);
-        }
-        let run = batches.next(&mut connection, control.size()).await?;
-        progress(run.written + run.drifted, run.planned);
-        if run.state == State::Applied.as_str() {
-            // Only a courtesy: the answer is committed.
-            let _ = connection.close().await;
-            return Ok(Ending::Done);
-        }
-        if !control.pause().is_zero() {
-            tokio::select! {
-                () = tokio::time::sleep(control.pause()) => {}
-                () = options.stop.cancelled() => {}
-            }
-        }
-    }
-}
-
-/// What is written so far, over all attempts.
+/// What is written so far, over all workers and attempts.
 ///
 /// # Errors
 /// [`LedgerError`].
 pub async fn result(connection: &mut PgConnection, ledger: &Ledger) -> Result<ResultStatus, LedgerError> {
     let run = ledger.run(connection).await?;
+    let totals = ledger.totals(connection).await?;
     let drifted_keys = batch::drifted_keys(connection, ledger).await?;
-    Ok(ResultStatus { written: run.written, drifted: run.drifted, drifted_keys, batches: run.batches, output: String::new() })
+    let sql = format!("SELECT written_digest FROM {} WHERE run_uid = $1 AND written_digest IS NOT NULL ORDER BY range", ledger.table("ranges"));
+    let mut digest = RowsDigest::default();
+    let mut parts = sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch(&mut *connection);
+    while let Some(part) = parts.try_next().await? {
+        digest.merge(&RowsDigest::from_bytes(&part).unwrap_or_default());
+    }
+    drop(parts);
+    Ok(ResultStatus {
+        written: totals.written,
+        drifted: totals.drifted,
+        drifted_keys,
+        quarantined: totals.quarantined,
+        quarantined_rows: quarantined(connection, ledger).await?,
+        redacted: totals.redacted,
+        changed_by_triggers: run.changed_by_triggers,
+        rows_digest: digest.finish(),
+        batches: totals.batches,
+        output: String::new(),
+    })
+}
+
+/// The first rows that the database refused.
+async fn quarantined(connection: &mut PgConnection, ledger: &Ledger) -> Result<Vec<QuarantinedStatus>, LedgerError> {
+    let sql = format!(
+        "SELECT ARRAY(SELECT jsonb_array_elements_text(key)), sqlstate, message FROM {} WHERE run_uid = $1 ORDER BY range, place LIMIT 10",
+        ledger.table("quarantined")
+    );
+    let rows: Vec<(Vec<String>, String, String)> =
+        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|(key, sqlstate, message)| QuarantinedStatus { key: show(&key), sqlstate, message }).collect())
 }
 
 /// The limit of the spec, in words.
 fn limit(spec: &SqlBackfill) -> String {
     match spec.drift.mode {
         DriftMode::Fail => "none, as drift.mode is Fail".into(),
-        DriftMode::Skip => format!("{} percent", spec.drift.max_percent),
+        DriftMode::Skip | DriftMode::Recompute => format!("{} percent", spec.drift.max_percent),
     }
 }

@@ -1,244 +1,428 @@
-//! The statements that change data: one a target table and batch, each with its undo rows in the same statement.
+//! The statements that change data: one a write of the spec, action and batch, each with what undo needs in the same statement.
+//!
+//! A row is written only in the version in which it was read (`xmin`), unless it is locked: so nothing that was written
+//! between reading and writing is overwritten, and nothing has to be compared again.
 
 use super::ApplyError;
-use crate::engine::catalog::{Column, Table};
+use super::sql::{Arrays, Undo, key_equals, source_is_as_read};
+use crate::engine::catalog::Column;
 use crate::engine::ledger::Ledger;
 use crate::engine::model::{AuditTarget, Model, Target};
-use crate::engine::query::{at_path, path_array, with_entry};
-use crate::engine::row::{Change, Key};
+use crate::engine::query::with_entry;
+use crate::engine::row::{Change, Judged, Key, Kind};
 use crate::engine::sql::{quote, quote_literal};
-use sqlx::postgres::PgArguments;
-use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _};
-use std::collections::BTreeSet;
+use sqlx::{PgConnection, Row as _};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// A planned change of one target row.
+/// A source row that is to be written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RowChange<'a> {
-    /// Ordinal of the source row.
-    pub(super) ordinal: i64,
+pub(super) struct Writing<'a> {
+    /// Its place in the range.
+    pub(super) place: i32,
     /// Its key.
-    pub(super) source_key: &'a Key,
-    /// What is written.
-    pub(super) change: &'a Change,
+    pub(super) key: &'a Key,
+    /// What is written for it.
+    pub(super) judged: &'a Judged,
+    /// True where a secret was redacted in it.
+    pub(super) redacted: bool,
 }
 
-/// Writes all changes of a batch, and the audit entry of each source row: in the same UPDATE where the row itself is
-/// written, in one of its own where it is not.
-pub(super) async fn write(
-    connection: &mut PgConnection,
-    model: &Model,
-    ledger: &Ledger,
-    batch: i64,
-    changes: &[RowChange<'_>],
-    entry: Option<&str>,
-) -> Result<(), ApplyError> {
-    let audit = model.audit.as_ref().zip(entry);
-    let mut audited = BTreeSet::new();
-    for (seq, target) in model.writes.iter().enumerate() {
-        let rows: Vec<RowChange<'_>> = changes.iter().filter(|row| row.change.write == seq).copied().collect();
+/// Which batch of which range.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BatchNumber {
+    pub(super) range: i64,
+    pub(super) batch: i64,
+}
+
+/// What the statements of a batch have in common.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    pub(super) model: &'a Model,
+    pub(super) ledger: &'a Ledger,
+    /// The audit entry: what is the same for all rows, as JSON.
+    pub(super) entry: &'a str,
+    /// Namespace and name of the run.
+    pub(super) run: &'a str,
+    pub(super) plan_digest: &'a str,
+}
+
+/// What the statements did.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// Places of the source rows that were written, all their changes.
+    pub(super) written: BTreeSet<i32>,
+    /// Columns in which a trigger left another value than the planned one.
+    pub(super) changed_by_triggers: BTreeSet<String>,
+}
+
+impl Writer<'_> {
+    /// Writes all changes of these rows, with the audit entry of each. A row that is not in the version in which it was
+    /// read is left out, whole; `locked` rows are in it.
+    ///
+    /// # Errors
+    /// [`ApplyError::Interleaved`] where a row could only be written in part: the transaction must be rolled back.
+    pub(super) async fn write(
+        &self,
+        connection: &mut PgConnection,
+        number: BatchNumber,
+        rows: &[Writing<'_>],
+        locked: bool,
+    ) -> Result<Outcome, ApplyError> {
+        let mut outcome = Outcome::default();
+        let mut begun: BTreeSet<i32> = BTreeSet::new();
+        let mut left: BTreeSet<i32> = BTreeSet::new();
+        let mut audited: BTreeSet<i32> = BTreeSet::new();
+        for (seq, target) in self.model.writes.iter().enumerate() {
+            for kind in [Kind::Update, Kind::Insert, Kind::Delete] {
+                let changes: Vec<RowChange<'_>> = changes(rows, seq, kind).filter(|row| !left.contains(&row.source.place)).collect();
+                if changes.is_empty() {
+                    continue;
+                }
+                let statement = Statement { writer: self, number, seq, target, kind, locked, begun: &begun };
+                let done = statement.execute(connection, &changes).await?;
+                if target.is_own_row() {
+                    audited.extend(&done.places);
+                }
+                outcome.changed_by_triggers.extend(done.changed_by_triggers);
+                let written = counted(done.places.iter().copied());
+                for (place, wanted) in counted(changes.iter().map(|row| row.source.place)) {
+                    match (written.get(&place).copied().unwrap_or(0), begun.contains(&place)) {
+                        (0, false) => {
+                            left.insert(place);
+                        }
+                        (got, _) if got < wanted => return Err(ApplyError::Interleaved),
+                        _ => {}
+                    }
+                }
+                begun.extend(written.keys());
+            }
+        }
+        outcome.written = begun;
+        if let Some(AuditTarget::Column { column, path }) = &self.model.audit {
+            let rest = |row: &&Writing<'_>| outcome.written.contains(&row.place) && !audited.contains(&row.place);
+            let rest: Vec<Writing<'_>> = rows.iter().filter(rest).copied().collect();
+            self.write_entries(connection, number, column, path, &rest, locked).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// The audit entry of rows that are not written themselves.
+    async fn write_entries(
+        &self,
+        connection: &mut PgConnection,
+        number: BatchNumber,
+        column: &Column,
+        path: &[String],
+        rows: &[Writing<'_>],
+        locked: bool,
+    ) -> Result<(), ApplyError> {
         if rows.is_empty() {
-            continue;
+            return Ok(());
         }
-        let own_audit = audit.filter(|_| target.is_own_row());
-        if own_audit.is_some() {
-            audited.extend(rows.iter().map(|row| row.ordinal));
+        let source = &self.model.source;
+        let mut arrays = Arrays::default();
+        arrays.places(rows.iter().map(|row| row.place));
+        for n in 0..source.key.len() {
+            arrays.texts(format!("k{n}"), rows.iter().map(|row| row.key.get(n).cloned()));
         }
-        let statement = Statement { ledger, batch, seq, audit_seq: model.writes.len(), audit: own_audit };
-        statement.update_rows(connection, target, &rows).await?;
+        arrays.texts("version".into(), rows.iter().map(|row| row.judged.version.clone()));
+        audit_arrays(&mut arrays, rows);
+        let version = if locked { "" } else { " AND t.xmin = v.version::xid" };
+        let name = quote(&column.name);
+        let mut undo = Undo::new(self.ledger, self.model.writes.len(), "Entry");
+        undo.keys(&source.key);
+        undo.entry(column);
+        let sql = format!(
+            "WITH v AS ({arrays}),
+             w AS (UPDATE {table} AS t SET {name} = {value} FROM v WHERE {key}{version} RETURNING v.*){undo}
+             SELECT count(*) FROM w",
+            arrays = arrays.select(),
+            table = source.table.quoted(),
+            value = with_entry(&format!("t.{name}"), path, &self.entry()),
+            key = key_equals("t", &source.key),
+            undo = undo.insert("w"),
+        );
+        let done: i64 = arrays.query(sql, self.ledger, number).fetch_one(connection).await?.try_get(0)?;
+        if usize::try_from(done).is_ok_and(|done| done == rows.len()) { Ok(()) } else { Err(ApplyError::Interleaved) }
     }
-    if let Some((audit, entry)) = audit {
-        let mut rows: Vec<RowChange<'_>> = changes.iter().filter(|row| !audited.contains(&row.ordinal)).copied().collect();
-        rows.dedup_by_key(|row| row.ordinal);
-        let statement = Statement { ledger, batch, seq: model.writes.len(), audit_seq: model.writes.len(), audit: Some((audit, entry)) };
-        statement.update_audit(connection, &model.source.table, &model.source.key, &rows).await?;
-    }
-    Ok(())
 }
 
-/// What one UPDATE and its undo rows have in common.
+impl Writer<'_> {
+    /// The audit entry: what is the same for all rows, what was done, and the moment.
+    fn entry(&self) -> String {
+        format!("({}::jsonb || jsonb_build_object('result', v.result, 'at', now()))", quote_literal(self.entry))
+    }
+}
+
+fn audit_arrays(arrays: &mut Arrays, rows: &[Writing<'_>]) {
+    let before = |n: usize| rows.iter().map(move |row| row.judged.audit_before.get(n).cloned().flatten());
+    arrays.texts("entry".into(), before(0));
+    arrays.texts("depth".into(), before(1));
+    arrays.texts("result".into(), rows.iter().map(|row| Some(result(row.redacted).to_owned())));
+}
+
+/// How often each place comes.
+fn counted(places: impl Iterator<Item = i32>) -> BTreeMap<i32, usize> {
+    let mut times = BTreeMap::new();
+    for place in places {
+        *times.entry(place).or_default() += 1;
+    }
+    times
+}
+
+const fn result(redacted: bool) -> &'static str {
+    if redacted { "redacted" } else { "written" }
+}
+
+/// One change of one source row.
+#[derive(Clone, Copy, Debug)]
+struct RowChange<'a> {
+    source: &'a Writing<'a>,
+    change: &'a Change,
+}
+
+fn changes<'a>(rows: &'a [Writing<'a>], seq: usize, kind: Kind) -> impl Iterator<Item = RowChange<'a>> {
+    rows.iter().flat_map(move |source| {
+        let of = source.judged.changes.iter().filter(move |change| change.write == seq && change.kind == kind);
+        of.map(move |change| RowChange { source, change })
+    })
+}
+
+/// What one statement did.
+struct Done {
+    /// Places of the source rows of the written rows.
+    places: Vec<i32>,
+    changed_by_triggers: Vec<String>,
+}
+
+/// One write of the spec, one action, one batch.
 struct Statement<'a> {
-    ledger: &'a Ledger,
-    batch: i64,
+    writer: &'a Writer<'a>,
+    number: BatchNumber,
     seq: usize,
-    audit_seq: usize,
-    audit: Option<(&'a AuditTarget, &'a str)>,
+    target: &'a Target,
+    kind: Kind,
+    locked: bool,
+    /// Source rows of which an earlier statement has written something: those are as they were read.
+    begun: &'a BTreeSet<i32>,
 }
-
-/// `$1` ordinals, `$2` source keys, `$3` run, `$4` batch, `$5` audit entry; arrays of keys and values follow.
-const FIXED: usize = 5;
 
 impl Statement<'_> {
-    async fn update_rows(&self, connection: &mut PgConnection, target: &Target, rows: &[RowChange<'_>]) -> Result<(), ApplyError> {
-        let (k, c) = (target.key.len(), target.sets.len());
-        let names = Names { keys: k, columns: c };
-        // The entry goes into the new value where the write sets the audit column itself.
-        let merged = |column: &Column| self.audit.filter(|(audit, _)| audit.column.name == column.name);
-        let added = self.audit.filter(|(audit, _)| target.sets.iter().all(|set| set.column.name != audit.column.name));
-        let mut sets: Vec<String> = Vec::new();
-        let (mut unchanged, mut after, mut differs) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut before_pairs, mut after_pairs, mut compare) = (Vec::new(), Vec::new(), Vec::new());
-        for (n, set) in target.sets.iter().enumerate() {
-            let (column, name) = (quote(&set.column.name), quote_literal(&set.column.name));
+    async fn execute(&self, connection: &mut PgConnection, changes: &[RowChange<'_>]) -> Result<Done, ApplyError> {
+        let target = self.target;
+        let audit = match &self.writer.model.audit {
+            Some(AuditTarget::Column { column, path }) if target.is_own_row() => Some((column, path.as_slice())),
+            _ => None,
+        };
+        let (statement, checked) = match self.kind {
+            Kind::Update => self.update(audit),
+            Kind::Insert => self.insert(),
+            Kind::Delete => (self.delete(), Vec::new()),
+        };
+        let flags: String = (0..checked.len()).fold(String::new(), |list, n| list + &format!(", coalesce(bool_or(w.d{n}), false)"));
+        let mut arrays = self.arrays(changes);
+        let sql = format!(
+            "WITH v AS ({arrays}), w AS ({statement}){inserted}{undo}{entries}
+             SELECT coalesce(array_agg(w.place), '{{}}'::int4[]){flags} FROM {written} AS w",
+            arrays = arrays.select(),
+            inserted = if self.kind == Kind::Insert { self.inserted(&checked) } else { String::new() },
+            undo = self.undo(audit).insert(self.written()),
+            entries = self.audit_table(),
+            written = self.written(),
+        );
+        let row = arrays.query(sql, self.writer.ledger, self.number).fetch_one(connection).await?;
+        let mut changed_by_triggers = Vec::new();
+        for (n, column) in checked.iter().enumerate() {
+            if row.try_get::<bool, _>(n + 1)? {
+                changed_by_triggers.push(format!("{}.{column}", target.table.display()));
+            }
+        }
+        Ok(Done { places: row.try_get(0)?, changed_by_triggers })
+    }
+
+    /// Which relation of the statement has the written rows: an INSERT cannot return what it selected from, so that its
+    /// rows are found again by their key.
+    const fn written(&self) -> &'static str {
+        match self.kind {
+            Kind::Insert => "written",
+            Kind::Update | Kind::Delete => "w",
+        }
+    }
+
+    fn arrays(&self, changes: &[RowChange<'_>]) -> Arrays {
+        let (target, source) = (self.target, &self.writer.model.source);
+        let mut arrays = Arrays::default();
+        arrays.places(changes.iter().map(|row| row.source.place));
+        for n in 0..target.key.len() {
+            arrays.texts(format!("k{n}"), changes.iter().map(|row| row.change.key.get(n).cloned()));
+        }
+        if self.kind != Kind::Insert && !self.locked {
+            arrays.texts("version".into(), changes.iter().map(|row| row.change.version.clone()));
+        }
+        if self.asks_source() {
+            for n in 0..source.key.len() {
+                arrays.texts(format!("s{n}"), changes.iter().map(|row| row.source.key.get(n).cloned()));
+            }
+            let version = |row: &RowChange<'_>| row.source.judged.version.clone().filter(|_| !self.begun.contains(&row.source.place));
+            arrays.texts("source".into(), changes.iter().map(version));
+        }
+        if self.kind != Kind::Insert {
+            for n in 0..target.keeps.len() {
+                arrays.texts(format!("o{n}"), changes.iter().map(|row| row.change.old.get(n).cloned().flatten()));
+            }
+        }
+        if self.kind != Kind::Delete {
+            for n in 0..target.sets.len() {
+                arrays.texts(format!("n{n}"), changes.iter().map(|row| row.change.new.get(n).cloned().flatten()));
+            }
+        }
+        if self.writer.model.audit.is_some() {
+            let sources: Vec<Writing<'_>> = changes.iter().map(|row| *row.source).collect();
+            audit_arrays(&mut arrays, &sources);
+        }
+        arrays
+    }
+
+    /// The row's own version is that of the source row where that is what is written.
+    fn asks_source(&self) -> bool {
+        !self.locked && !self.target.is_own_row()
+    }
+
+    fn conditions(&self) -> String {
+        let mut conditions = key_equals("t", &self.target.key);
+        if !self.locked {
+            conditions.push_str(" AND t.xmin = v.version::xid");
+        }
+        conditions + &self.source_as_read(" AND ")
+    }
+
+    fn source_as_read(&self, word: &str) -> String {
+        if self.asks_source() { format!("{word}{}", source_is_as_read(&self.writer.model.source)) } else { String::new() }
+    }
+
+    fn update(&self, audit: Option<(&Column, &[String])>) -> (String, Vec<String>) {
+        let target = self.target;
+        let (mut sets, mut returning, mut checked) = (Vec::new(), Vec::new(), Vec::new());
+        for (n, set) in target.updated() {
+            let name = quote(&set.column.name);
             let cast = format!("v.n{n}::{}", set.column.cast_type());
-            let value = merged(&set.column).map_or(cast.clone(), |(audit, _)| with_entry(&cast, &audit.path, ENTRY));
-            sets.push(format!("{column} = {value}"));
-            unchanged.push(format!("t.{column}::text IS NOT DISTINCT FROM v.o{n}"));
-            after.push(format!("t.{column}::text AS a{n}"));
-            before_pairs.push(format!("{name}, v.o{n}"));
-            after_pairs.push(format!("{name}, hashtextextended(w.a{n}, 0)"));
-            if !set.value.is_at_apply() {
-                compare.push(name);
-                if merged(&set.column).is_none() {
-                    differs.push(format!("w.a{n} IS DISTINCT FROM v.n{n}"));
+            // The entry goes into the new value where the write sets the audit column itself.
+            let merged = audit.filter(|(column, _)| column.name == set.column.name);
+            let value = merged.map_or(cast.clone(), |(_, path)| with_entry(&cast, path, &self.writer.entry()));
+            sets.push(format!("{name} = {value}"));
+            returning.push(format!("hashtextextended(t.{name}::text, 0) AS h{n}"));
+            if !target.triggers.is_empty() && merged.is_none() && !set.value.is_at_apply() {
+                returning.push(format!("t.{name}::text IS DISTINCT FROM v.n{n} AS d{}", checked.len()));
+                checked.push(set.column.name.clone());
+            }
+        }
+        if let Some((column, path)) = audit.filter(|(column, _)| target.set_of(&column.name).is_none()) {
+            let name = quote(&column.name);
+            sets.push(format!("{name} = {}", with_entry(&format!("t.{name}"), path, &self.writer.entry())));
+        }
+        let sql = format!(
+            "UPDATE {} AS t SET {} FROM v WHERE {} RETURNING {}, {}",
+            target.table.quoted(),
+            sets.join(", "),
+            self.conditions(),
+            self.given(),
+            returning.join(", ")
+        );
+        (sql, checked)
+    }
+
+    fn insert(&self) -> (String, Vec<String>) {
+        let target = self.target;
+        let columns: Vec<String> = target.sets.iter().map(|set| quote(&set.column.name)).collect();
+        let values: Vec<String> = target.sets.iter().enumerate().map(|(n, set)| format!("v.n{n}::{}", set.column.cast_type())).collect();
+        let key: Vec<String> = target.key.iter().map(|c| quote(&c.name)).collect();
+        let mut returning: Vec<String> =
+            target.key.iter().enumerate().map(|(n, c)| format!("t.{}::text AS k{n}", quote(&c.name))).collect();
+        returning.push("hashtextextended((t.*)::text, 0) AS h0".into());
+        let mut checked = Vec::new();
+        for set in target.sets.iter().filter(|set| !target.triggers.is_empty() && !set.value.is_at_apply()) {
+            returning.push(format!("t.{}::text AS x{}", quote(&set.column.name), checked.len()));
+            checked.push(set.column.name.clone());
+        }
+        let sql = format!(
+            "INSERT INTO {} AS t ({}) SELECT {} FROM v{} ON CONFLICT ({}) DO NOTHING RETURNING {}",
+            target.table.quoted(),
+            columns.join(", "),
+            values.join(", "),
+            self.source_as_read(" WHERE "),
+            key.join(", "),
+            returning.join(", ")
+        );
+        (sql, checked)
+    }
+
+    /// The inserted rows beside what they were made of.
+    fn inserted(&self, checked: &[String]) -> String {
+        let target = self.target;
+        let on: Vec<String> = (0..target.key.len()).map(|n| format!("w.k{n} = v.k{n}")).collect();
+        let differs = checked.iter().enumerate().filter_map(|(n, column)| {
+            let set = target.sets.iter().position(|set| set.column.name == *column)?;
+            Some(format!(", w.x{n} IS DISTINCT FROM v.n{set} AS d{n}"))
+        });
+        format!(", written AS (SELECT {}, w.h0{} FROM w JOIN v ON {})", self.given(), differs.collect::<String>(), on.join(" AND "))
+    }
+
+    fn delete(&self) -> String {
+        format!("DELETE FROM {} AS t USING v WHERE {} RETURNING {}", self.target.table.quoted(), self.conditions(), self.given())
+    }
+
+    /// What the statement passes on of what it was given: all but the new values.
+    fn given(&self) -> String {
+        let keys = (0..self.target.key.len()).map(|n| format!("v.k{n}"));
+        let old = (0..self.target.keeps.len()).filter(|_| self.kind != Kind::Insert).map(|n| format!("v.o{n}"));
+        let audit = ["v.entry", "v.depth", "v.result"].into_iter().filter(|_| self.writer.model.audit.is_some()).map(str::to_owned);
+        std::iter::once("v.place".to_owned()).chain(keys).chain(old).chain(audit).collect::<Vec<_>>().join(", ")
+    }
+
+    fn undo(&self, audit: Option<(&Column, &[String])>) -> Undo {
+        let mut undo = Undo::new(self.writer.ledger, self.seq, action(self.kind));
+        undo.keys(&self.target.key);
+        match self.kind {
+            Kind::Update => {
+                for (n, set) in self.target.updated() {
+                    undo.column(&set.column.name, Some(n), Some(n));
+                }
+                if let Some((column, _)) = audit.filter(|(column, _)| self.target.set_of(&column.name).is_none()) {
+                    undo.own_entry(self.writer.model.writes.len(), &self.target.key, column);
+                }
+            }
+            // Of the row as a whole: whatever the application changes in it, it stays.
+            Kind::Insert => undo.column("*", None, Some(0)),
+            Kind::Delete => {
+                for (n, column) in self.target.keeps.iter().enumerate() {
+                    undo.column(&column.name, Some(n), None);
                 }
             }
         }
-        let differs = if differs.is_empty() { "false".into() } else { differs.join(" OR ") };
-        let audit_after = added.map(|(audit, _)| {
-            let column = format!("t.{}", quote(&audit.column.name));
-            sets.push(format!("{} = {}", quote(&audit.column.name), with_entry(&column, &audit.path, ENTRY)));
-            format!(", {column}::text AS am, {}::text AS ae", at_path(&column, &audit.path))
-        });
-        let key_of = key_equals("t", &target.key);
-        let old = added.map(|(audit, _)| Self::old_audit(&target.table, &target.key, audit));
-        let sql = format!(
-            "WITH v AS (SELECT * FROM unnest($1::int8[], $2::text[]{arrays}) AS v(ordinal, sk{columns})){old},
-             w AS (UPDATE {table} AS t SET {sets} FROM v WHERE {key_of} AND {unchanged} RETURNING v.ordinal, {after}{audit_after}),
-             u AS (INSERT INTO {undo} ({UNDO}) SELECT $3, $4, w.ordinal, {seq}, v.sk::jsonb, {table_name}, {key},
-                   jsonb_build_object({before}), jsonb_build_object({hashes}), ARRAY[{compare}]::text[], NULL::text[], NULL::text
-                   FROM w JOIN v USING (ordinal)){audit_undo}
-             SELECT count(*) AS rows, count(*) FILTER (WHERE {differs}) AS differing, max($5::text) AS entry FROM w JOIN v USING (ordinal)",
-            arrays = names.arrays(),
-            columns = names.names(),
-            old = old.unwrap_or_default(),
-            table = target.table.quoted(),
-            sets = sets.join(", "),
-            unchanged = unchanged.join(" AND "),
-            after = after.join(", "),
-            audit_after = audit_after.unwrap_or_default(),
-            undo = self.ledger.table("undo"),
-            seq = self.seq,
-            table_name = quote_literal(&target.table.quoted()),
-            key = key_object(&target.key),
-            before = before_pairs.join(", "),
-            hashes = after_pairs.join(", "),
-            compare = compare.join(", "),
-            audit_undo = added.map(|(audit, _)| self.audit_undo(&target.table, &target.key, audit)).unwrap_or_default(),
-        );
-        let mut query = self.bind(sql, rows);
-        for n in 0..k {
-            query = query.bind(rows.iter().map(|row| row.change.key.get(n).cloned()).collect::<Vec<_>>());
-        }
-        for n in 0..c {
-            query = query.bind(rows.iter().map(|row| row.change.old.get(n).cloned().flatten()).collect::<Vec<_>>());
-        }
-        for n in 0..c {
-            query = query.bind(rows.iter().map(|row| row.change.new.get(n).cloned().flatten()).collect::<Vec<_>>());
-        }
-        let done = query.fetch_one(connection).await?;
-        judge(&target.table, rows.len(), done.try_get("rows")?, done.try_get("differing")?)
+        undo
     }
 
-    async fn update_audit(
-        &self,
-        connection: &mut PgConnection,
-        table: &Table,
-        key: &[Column],
-        rows: &[RowChange<'_>],
-    ) -> Result<(), ApplyError> {
-        let Some((audit, _)) = self.audit.filter(|_| !rows.is_empty()) else { return Ok(()) };
-        let names = Names { keys: key.len(), columns: 0 };
-        let column = format!("t.{}", quote(&audit.column.name));
-        let sql = format!(
-            "WITH v AS (SELECT * FROM unnest($1::int8[], $2::text[]{arrays}) AS v(ordinal, sk{columns})){old},
-             w AS (UPDATE {quoted} AS t SET {name} = {value} FROM v WHERE {key_of}
-                   RETURNING v.ordinal, {column}::text AS am, {entry}::text AS ae){audit_undo}
-             SELECT count(*) AS rows, 0::int8 AS differing FROM w",
-            arrays = names.arrays(),
-            columns = names.names(),
-            old = Self::old_audit(table, key, audit),
-            quoted = table.quoted(),
-            name = quote(&audit.column.name),
-            value = with_entry(&column, &audit.path, ENTRY),
-            key_of = key_equals("t", key),
-            entry = at_path(&column, &audit.path),
-            audit_undo = self.audit_undo(table, key, audit),
-        );
-        let mut query = self.bind(sql, rows);
-        for n in 0..key.len() {
-            query = query.bind(rows.iter().map(|row| row.source_key.get(n).cloned()).collect::<Vec<_>>());
-        }
-        let done = query.fetch_one(connection).await?;
-        judge(table, rows.len(), done.try_get("rows")?, done.try_get("differing")?)
-    }
-
-    fn bind<'q>(&self, sql: String, rows: &[RowChange<'_>]) -> Query<'q, Postgres, PgArguments> {
-        let ordinals: Vec<i64> = rows.iter().map(|row| row.ordinal).collect();
-        let source_keys: Vec<String> = rows.iter().map(|row| serde_json::json!(row.source_key).to_string()).collect();
-        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ordinals).bind(source_keys);
-        query.bind(self.ledger.uid().to_owned()).bind(self.batch).bind(self.audit.map(|(_, entry)| entry.to_owned()))
-    }
-
-    /// The audit column as it was: statements of one WITH all see the rows from before.
-    fn old_audit(table: &Table, key: &[Column], audit: &AuditTarget) -> String {
-        let column = quote(&audit.column.name);
-        format!(", b AS (SELECT v.ordinal, t.{column}::text AS bm FROM v JOIN {} AS t ON {})", table.quoted(), key_equals("t", key))
-    }
-
-    fn audit_undo(&self, table: &Table, key: &[Column], audit: &AuditTarget) -> String {
-        let name = quote_literal(&audit.column.name);
+    /// An entry for each written row, where the run keeps a table of them.
+    fn audit_table(&self) -> String {
+        let Some(AuditTarget::Table(table)) = &self.writer.model.audit else { return String::new() };
+        let key = self.target.key.iter().enumerate().map(|(n, c)| format!("{}, w.k{n}", quote_literal(&c.name)));
         format!(
-            ", au AS (INSERT INTO {undo} ({UNDO}) SELECT $3, $4, w.ordinal, {seq}, v.sk::jsonb, {table_name}, {key},
-                 jsonb_build_object({name}, b.bm), jsonb_build_object({name}, hashtextextended(w.am, 0)), ARRAY[]::text[], {path}, w.ae
-                 FROM w JOIN v USING (ordinal) JOIN b USING (ordinal))",
-            undo = self.ledger.table("undo"),
-            seq = self.audit_seq,
-            table_name = quote_literal(&table.quoted()),
-            key = key_object(key),
-            path = path_array(&audit.path),
+            ", a AS (INSERT INTO {table} (run, plan_digest, table_name, key, action, result)
+                 SELECT {run}, {digest}, {name}, jsonb_build_object({key}), '{action}', w.result FROM {from} AS w)",
+            run = quote_literal(self.writer.run),
+            digest = quote_literal(self.writer.plan_digest),
+            name = quote_literal(&self.target.table.quoted()),
+            key = key.collect::<Vec<_>>().join(", "),
+            action = action(self.kind),
+            from = self.written(),
         )
     }
 }
 
-const UNDO: &str = "run_uid, batch, ordinal, seq, source_key, table_name, key, before, after, compare, path, entry";
-/// The audit entry: what is the same for all rows, and the moment.
-const ENTRY: &str = "($5::jsonb || jsonb_build_object('at', now()))";
-
-fn judge(table: &Table, wanted: usize, rows: i64, differing: i64) -> Result<(), ApplyError> {
-    let missing = i64::try_from(wanted).unwrap_or(i64::MAX) - rows;
-    if missing != 0 {
-        return Err(ApplyError::RowsHeldBack { table: table.display(), missing });
-    }
-    if differing != 0 {
-        return Err(ApplyError::WrittenOtherwise { table: table.display(), rows: differing });
-    }
-    Ok(())
-}
-
-fn key_equals(alias: &str, key: &[Column]) -> String {
-    let pairs = key.iter().enumerate().map(|(n, c)| format!("{alias}.{} = v.k{n}::{}", quote(&c.name), c.base_type));
-    pairs.collect::<Vec<_>>().join(" AND ")
-}
-
-fn key_object(key: &[Column]) -> String {
-    let pairs = key.iter().enumerate().map(|(n, c)| format!("{}, v.k{n}", quote_literal(&c.name)));
-    format!("jsonb_build_object({})", pairs.collect::<Vec<_>>().join(", "))
-}
-
-/// The arrays after the fixed parameters: keys, old values, new values.
-struct Names {
-    keys: usize,
-    columns: usize,
-}
-
-impl Names {
-    fn arrays(&self) -> String {
-        (1..=self.keys + 2 * self.columns).fold(String::new(), |list, n| list + &format!(", ${}::text[]", FIXED + n))
-    }
-
-    fn names(&self) -> String {
-        let kinds = [("k", self.keys), ("o", self.columns), ("n", self.columns)];
-        kinds.iter().flat_map(|(kind, count)| (0..*count).map(move |n| format!(", {kind}{n}"))).collect()
+const fn action(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Update => "Update",
+        Kind::Insert => "Insert",
+        Kind::Delete => "Delete",
     }
 }

@@ -1,12 +1,15 @@
 //! The ledger: what the run has done to the database, kept in the database, in the transactions that did it.
 //!
-//! It holds the claim (one run at a time), the epoch (a worker of before cannot write), the planned keys, the batches
-//! with the cursor, and the undo rows. `claim`, `apply`, `undo` and `verify` work through it.
+//! It holds the claim (one run at a time), the epochs (a worker of before cannot write), the ranges of planned keys with
+//! their cursors, the batches, and what undo needs. `claim`, `apply`, `undo` and `verify` work through it.
 
 mod claim;
+mod migrate;
+mod ranges;
 mod schema;
 
 pub use claim::{Claimed, claim, release};
+pub use ranges::{ClaimedRange, Claimer, Totals};
 pub use schema::{MARK, ensure};
 
 use super::sql::quote;
@@ -30,6 +33,18 @@ pub enum LedgerError {
         /// Which.
         table: String,
     },
+    /// A later release made it.
+    #[error("the ledger in {schema} was made by a later release: use that one")]
+    Newer {
+        /// Which schema.
+        schema: String,
+    },
+    /// A run of an earlier release has not ended.
+    #[error("the ledger's tables are of an earlier release, and its run {run} has not ended: finish or abort it with that release first")]
+    RunOfBefore {
+        /// Namespace and name.
+        run: String,
+    },
     /// The run is not in the ledger.
     #[error("the ledger does not know this run: its claim is missing")]
     RunUnknown,
@@ -42,6 +57,9 @@ pub enum LedgerError {
     /// Another worker of the run has come since.
     #[error("a later worker of the run has taken over: this one writes nothing more")]
     Fenced,
+    /// Another worker has taken the range over.
+    #[error("another worker of the run has taken over the range")]
+    RangeTaken,
     /// The database.
     #[error("the ledger failed: {}", crate::postgres::describe(.0))]
     Database(#[from] sqlx::Error),
@@ -54,10 +72,13 @@ impl LedgerError {
         match self {
             Self::CreateDenied { .. } => "LedgerCreateDenied",
             Self::NotALedger { .. } => "NotALedger",
+            Self::Newer { .. } => "LedgerNewer",
+            Self::RunOfBefore { .. } => "LedgerOfBefore",
             Self::RunUnknown => "RunUnknown",
             Self::RunEnded(_) => "RunEnded",
             Self::ClaimLost => "ClaimLost",
             Self::Fenced => "Fenced",
+            Self::RangeTaken => "RangeTaken",
             Self::Database(_) => "LedgerFailed",
         }
     }
@@ -103,22 +124,18 @@ impl State {
 pub struct RunRow {
     /// Where it stands, as [`State`] writes it.
     pub state: String,
-    /// Its epoch: raised by every worker that begins.
+    /// Its epoch: raised by every attempt to write, and by the way back.
     pub epoch: i64,
-    /// Ordinal of the last planned row that a committed batch has handled.
-    pub cursor: i64,
+    /// The attempt to apply that raised it last.
+    pub attempt: i32,
     /// Planned rows that are loaded.
     pub planned: i64,
-    /// Source rows written.
-    pub written: i64,
-    /// Rows left alone.
-    pub drifted: i64,
-    /// Batches committed.
-    pub batches: i64,
-    /// True once all planned rows were compared before the first write.
-    pub drift_checked: bool,
+    /// Planned rows that had changed when all were compared before the first write; -1 until then.
+    pub drift_checked: i64,
     /// SHA-256 of the plan file that is loaded.
     pub plan_file_sha256: String,
+    /// Columns in which a trigger left another value than the planned one.
+    pub changed_by_triggers: Vec<String>,
 }
 
 impl FromRow<'_, PgRow> for RunRow {
@@ -126,13 +143,11 @@ impl FromRow<'_, PgRow> for RunRow {
         Ok(Self {
             state: row.try_get("state")?,
             epoch: row.try_get("epoch")?,
-            cursor: row.try_get("cursor")?,
+            attempt: row.try_get("attempt")?,
             planned: row.try_get("planned")?,
-            written: row.try_get("written")?,
-            drifted: row.try_get("drifted")?,
-            batches: row.try_get("batches")?,
             drift_checked: row.try_get("drift_checked")?,
             plan_file_sha256: row.try_get("plan_file_sha256")?,
+            changed_by_triggers: row.try_get("changed_by_triggers")?,
         })
     }
 }
@@ -197,25 +212,31 @@ impl Ledger {
         row.ok_or(LedgerError::Fenced)
     }
 
-    /// Raises the epoch for a worker that will write: only while the run holds the claim, and was not put back. Without
-    /// this a worker that starts late could fence off the way back, and write again what it took away.
+    /// The epoch for a worker of this attempt: raised by the first one, so that workers of before are fenced off, and joined
+    /// by the others. Only while the run holds the claim, and was not put back: without this a worker that starts late
+    /// could fence off the way back, and write again what it took away.
     ///
     /// # Errors
-    /// [`LedgerError::RunUnknown`], [`LedgerError::RunEnded`], [`LedgerError::ClaimLost`].
-    pub async fn begin(&self, connection: &mut PgConnection) -> Result<i64, LedgerError> {
+    /// [`LedgerError::RunUnknown`], [`LedgerError::RunEnded`], [`LedgerError::ClaimLost`], [`LedgerError::Fenced`].
+    pub async fn begin(&self, connection: &mut PgConnection, attempt: i32) -> Result<i64, LedgerError> {
         let sql = format!(
-            "UPDATE {} SET epoch = epoch + 1, updated_at = now() WHERE uid = $1 AND state IN ('Claimed', 'Applying', 'Applied')
+            "UPDATE {} SET epoch = epoch + CASE WHEN attempt < $2 THEN 1 ELSE 0 END, attempt = $2, updated_at = now()
+             WHERE uid = $1 AND attempt <= $2 AND state IN ('Claimed', 'Applying', 'Applied')
                AND EXISTS (SELECT FROM {} WHERE run_uid = $1) RETURNING epoch",
             self.table("runs"),
             self.table("claim")
         );
-        let epoch = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(&self.uid).fetch_optional(&mut *connection).await?;
-        if let Some(epoch) = epoch {
+        let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(&self.uid).bind(attempt);
+        if let Some(epoch) = query.fetch_optional(&mut *connection).await? {
             return Ok(epoch);
         }
         let run = self.run(connection).await?;
         let open = [State::Claimed, State::Applying, State::Applied].iter().any(|state| state.as_str() == run.state);
-        Err(if open { LedgerError::ClaimLost } else { LedgerError::RunEnded(run.state) })
+        Err(match (open, run.attempt > attempt) {
+            (false, _) => LedgerError::RunEnded(run.state),
+            (true, true) => LedgerError::Fenced,
+            (true, false) => LedgerError::ClaimLost,
+        })
     }
 
     /// Raises the epoch and answers it: every worker of before is fenced off.
@@ -273,9 +294,10 @@ pub async fn already_applied(
         return Ok(None);
     }
     let sql = format!(
-        "SELECT uid, written FROM {}.runs WHERE namespace = $1 AND name = $2 AND spec_hash = $3 AND uid <> $4
-           AND state IN ('Applied', 'Closed') ORDER BY updated_at DESC LIMIT 1",
-        quote(schema)
+        "SELECT r.uid, (SELECT coalesce(sum(b.written), 0)::int8 FROM {schema}.batches b WHERE b.run_uid = r.uid)
+         FROM {schema}.runs r WHERE r.namespace = $1 AND r.name = $2 AND r.spec_hash = $3 AND r.uid <> $4
+           AND r.state IN ('Applied', 'Closed') ORDER BY r.updated_at DESC LIMIT 1",
+        schema = quote(schema)
     );
     let query = sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(&run.namespace).bind(&run.name).bind(spec_hash).bind(&run.uid);
     let found: Option<(String, i64)> = query.fetch_optional(connection).await?;

@@ -1,24 +1,25 @@
 //! The ledger's tables, made once, in a schema of their own in the user's database.
 
-use super::LedgerError;
+use super::{LedgerError, migrate};
 use crate::engine::sql::{quote, quote_literal};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-/// The comment by which tables of ours are known.
-pub const MARK: &str = "backfill.dev ledger v1";
+/// The comment by which tables of ours are known; the version follows it.
+pub const MARK: &str = "backfill.dev ledger";
+/// The version of the tables below. A change of them raises it, and brings a step in `migrate`.
+pub(super) const VERSION: i32 = 2;
 /// Two runs that start together make the schema one after the other: the key is arbitrary, but always the same.
 const LOCK: i64 = 0x6261_636b_6669_6c6c;
 
-/// Names and columns. `undo` describes itself: a person can put rows back with nothing but this table.
-const TABLES: &[(&str, &str)] = &[
+/// Names and columns. `undo` describes itself: a person can put rows back with nothing but this schema.
+pub(super) const TABLES: &[(&str, &str)] = &[
     (
         "runs",
         "uid text PRIMARY KEY, namespace text NOT NULL, name text NOT NULL, spec_hash text NOT NULL,
          plan_digest text NOT NULL DEFAULT '', rows_digest text NOT NULL DEFAULT '', plan_file_sha256 text NOT NULL DEFAULT '',
          state text NOT NULL CHECK (state IN ('Claimed', 'Applying', 'Applied', 'Undoing', 'Undone', 'Restored', 'Closed')),
-         epoch int8 NOT NULL DEFAULT 0, cursor int8 NOT NULL DEFAULT 0, planned int8 NOT NULL DEFAULT 0,
-         written int8 NOT NULL DEFAULT 0, drifted int8 NOT NULL DEFAULT 0, batches int8 NOT NULL DEFAULT 0,
-         drift_checked boolean NOT NULL DEFAULT false,
+         epoch int8 NOT NULL DEFAULT 0, attempt int4 NOT NULL DEFAULT 0, planned int8 NOT NULL DEFAULT 0,
+         drift_checked int8 NOT NULL DEFAULT -1, writes jsonb NOT NULL DEFAULT '[]', changed_by_triggers text[] NOT NULL DEFAULT '{}',
          created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now()",
     ),
     (
@@ -27,23 +28,38 @@ const TABLES: &[(&str, &str)] = &[
          name text NOT NULL, since timestamptz NOT NULL DEFAULT now()",
     ),
     (
-        "planned",
-        "run_uid text NOT NULL, ordinal int8 NOT NULL, key jsonb NOT NULL, fingerprint int8 NOT NULL, PRIMARY KEY (run_uid, ordinal)",
+        "ranges",
+        "run_uid text NOT NULL, range int8 NOT NULL, rows int4 NOT NULL, keys jsonb NOT NULL, fingerprints int8[] NOT NULL,
+         weights int4[], redact int4[] NOT NULL DEFAULT '{}', planned_digest bytea NOT NULL, written_digest bytea,
+         worker int4, process text, epoch int8 NOT NULL DEFAULT 0, cursor int4 NOT NULL DEFAULT 0, batches int8 NOT NULL DEFAULT 0,
+         written int8 NOT NULL DEFAULT 0, drifted int8 NOT NULL DEFAULT 0, quarantined int8 NOT NULL DEFAULT 0,
+         redacted int8 NOT NULL DEFAULT 0, touched_at timestamptz NOT NULL DEFAULT now(), done_at timestamptz,
+         PRIMARY KEY (run_uid, range)",
     ),
     (
         "batches",
-        "run_uid text NOT NULL, batch int8 NOT NULL, epoch int8 NOT NULL, first_ordinal int8 NOT NULL, last_ordinal int8 NOT NULL,
-         written int8 NOT NULL, drifted int8 NOT NULL, committed_at timestamptz NOT NULL DEFAULT now(), undone_at timestamptz,
-         PRIMARY KEY (run_uid, batch)",
+        "run_uid text NOT NULL, range int8 NOT NULL, batch int8 NOT NULL, epoch int8 NOT NULL, first int4 NOT NULL, last int4 NOT NULL,
+         written int8 NOT NULL, drifted int8 NOT NULL, committed_at timestamptz NOT NULL DEFAULT clock_timestamp(), undone_at timestamptz,
+         PRIMARY KEY (run_uid, range, batch)",
     ),
     (
         "undo",
-        "run_uid text NOT NULL, batch int8 NOT NULL, ordinal int8 NOT NULL, seq int4 NOT NULL, source_key jsonb NOT NULL,
-         table_name text NOT NULL, key jsonb NOT NULL, before jsonb NOT NULL, after jsonb NOT NULL, compare text[] NOT NULL,
-         path text[], entry text, undone_at timestamptz, result text CHECK (result IN ('Undone', 'Skipped')),
-         PRIMARY KEY (run_uid, batch, ordinal, seq)",
+        "run_uid text NOT NULL, range int8 NOT NULL, batch int8 NOT NULL, seq int4 NOT NULL,
+         action text NOT NULL CHECK (action IN ('Update', 'Insert', 'Delete', 'Entry')),
+         role text NOT NULL CHECK (role IN ('row', 'key', 'column')), name text NOT NULL, texts text[], hashes int8[],
+         PRIMARY KEY (run_uid, range, batch, seq, action, role, name)",
     ),
-    ("drifted", "run_uid text NOT NULL, ordinal int8 NOT NULL, key jsonb NOT NULL, PRIMARY KEY (run_uid, ordinal)"),
+    ("drifted", "run_uid text NOT NULL, range int8 NOT NULL, place int4 NOT NULL, key jsonb NOT NULL, PRIMARY KEY (run_uid, range, place)"),
+    (
+        "quarantined",
+        "run_uid text NOT NULL, range int8 NOT NULL, place int4 NOT NULL, key jsonb NOT NULL, sqlstate text NOT NULL, message text NOT NULL,
+         PRIMARY KEY (run_uid, range, place)",
+    ),
+    (
+        "skipped",
+        "run_uid text NOT NULL, range int8 NOT NULL, batch int8 NOT NULL, seq int4 NOT NULL, action text NOT NULL, place int4 NOT NULL,
+         columns text[] NOT NULL, PRIMARY KEY (run_uid, range, batch, seq, action, place)",
+    ),
     (
         "table_sums",
         "run_uid uuid NOT NULL, moment text NOT NULL CHECK (moment IN ('Backup', 'Applied', 'Restored')), table_name text NOT NULL,
@@ -53,19 +69,29 @@ const TABLES: &[(&str, &str)] = &[
 
 /// Remarks in the catalogue, for the person who finds the tables.
 const REMARKS: &[(&str, &str)] = &[
-    ("undo", "before: old values by column, as text. after: hashtextextended(new::text, 0) by column. path, entry: of an audit entry."),
-    ("planned", "fingerprint: 64 bits over key, old and new values; not readable back."),
+    (
+        "undo",
+        "What a batch wrote, column by column: each list has an element a row. role row: hashes are places in the range's keys. \
+         key: texts are the key of the written row. column: texts are the old values, hashes are hashtextextended(new::text, 0). \
+         action Entry: the audit entry; texts are the old value at its path, hashes how many objects on the path were there.",
+    ),
+    ("ranges", "keys: a list a key column. fingerprints: 64 bits a row over key, old and new values; not readable back."),
 ];
+
+/// Random bits and places do not compress; old values do, and fast, where the server has lz4.
+const STORAGE: &[(&str, &str, &str)] =
+    &[("undo", "hashes", "SET STORAGE EXTERNAL"), ("ranges", "fingerprints", "SET STORAGE EXTERNAL"), ("ranges", "planned_digest", "SET STORAGE EXTERNAL")];
 
 /// Makes schema and tables where they are missing.
 ///
 /// # Errors
 /// [`LedgerError::CreateDenied`] with the statements to run, [`LedgerError::NotALedger`].
 pub async fn ensure(connection: &mut PgConnection, schema: &str) -> Result<(), LedgerError> {
-    if is_complete(connection, schema).await? {
-        return Ok(());
-    }
-    let made = make(connection, schema).await;
+    let made = match found(connection, schema).await? {
+        Found::Complete => return Ok(()),
+        Found::Version(version) => migrate::migrate(connection, schema, version).await,
+        Found::Missing => make(connection, schema).await,
+    };
     match made {
         Err(LedgerError::Database(error)) if crate::postgres::sqlstate(&error).as_deref() == Some("42501") => {
             let row: (String, String, bool) =
@@ -91,10 +117,20 @@ fn denied(schema: &str, (role, database, exists): &(String, String, bool)) -> Le
     }
 }
 
-/// True where all tables are there, by name and mark. Tables of that name without the mark are never touched.
-async fn is_complete(connection: &mut PgConnection, schema: &str) -> Result<bool, LedgerError> {
-    let found: Vec<(String, bool)> = sqlx::query_as(
-        "SELECT c.relname::text, coalesce(obj_description(c.oid, 'pg_class'), '') LIKE $2 || '%'
+/// What there is of a ledger.
+enum Found {
+    /// All tables, of this version.
+    Complete,
+    /// Tables of an earlier version.
+    Version(i32),
+    /// Some tables, or none.
+    Missing,
+}
+
+/// Looks for the tables by name and mark. Tables of that name without the mark are never touched.
+async fn found(connection: &mut PgConnection, schema: &str) -> Result<Found, LedgerError> {
+    let found: Vec<(String, Option<i32>)> = sqlx::query_as(
+        "SELECT c.relname::text, substring(obj_description(c.oid, 'pg_class') FROM '^' || $2 || ' v([0-9]{1,6})')::int4
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')",
     )
@@ -103,15 +139,23 @@ async fn is_complete(connection: &mut PgConnection, schema: &str) -> Result<bool
     .bind(MARK)
     .fetch_all(connection)
     .await?;
-    let mut complete = true;
+    let mut all = true;
+    let mut oldest = VERSION;
     for (name, _) in TABLES {
         match found.iter().find(|(n, _)| n == name) {
-            None => complete = false,
-            Some((_, true)) => {}
-            Some((_, false)) => return Err(LedgerError::NotALedger { table: format!("{schema}.{name}") }),
+            None => all = false,
+            Some((_, Some(version))) => oldest = oldest.min(*version),
+            Some((_, None)) => return Err(LedgerError::NotALedger { table: format!("{schema}.{name}") }),
         }
     }
-    Ok(complete)
+    if found.iter().any(|(_, version)| version.is_some_and(|version| version > VERSION)) {
+        return Err(LedgerError::Newer { schema: schema.to_owned() });
+    }
+    Ok(match (oldest < VERSION, all) {
+        (true, _) => Found::Version(oldest),
+        (false, true) => Found::Complete,
+        (false, false) => Found::Missing,
+    })
 }
 
 async fn make(connection: &mut PgConnection, schema: &str) -> Result<(), LedgerError> {
@@ -122,17 +166,39 @@ async fn make(connection: &mut PgConnection, schema: &str) -> Result<(), LedgerE
         .bind(schema)
         .fetch_one(&mut *transaction)
         .await?;
-    let schema = quote(schema);
-    let mut statements = if exists { Vec::new() } else { vec![format!("CREATE SCHEMA {schema}")] };
+    let quoted = quote(schema);
+    if !exists {
+        sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA {quoted}"))).persistent(false).execute(&mut *transaction).await?;
+    }
+    make_tables(&mut transaction, &quoted).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Makes what is missing; `schema` is quoted.
+pub(super) async fn make_tables(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
+    let mut statements = Vec::new();
     for (name, columns) in TABLES {
         let remark = REMARKS.iter().find(|(table, _)| table == name).map_or("", |(_, remark)| remark);
         statements.push(format!("CREATE TABLE IF NOT EXISTS {schema}.{name} ({columns})"));
-        statements.push(format!("COMMENT ON TABLE {schema}.{name} IS {}", quote_literal(format!("{MARK}. {remark}").trim_end())));
+        let comment = format!("{MARK} v{VERSION}. {remark}");
+        statements.push(format!("COMMENT ON TABLE {schema}.{name} IS {}", quote_literal(comment.trim_end())));
+    }
+    for (table, column, storage) in STORAGE {
+        statements.push(format!("ALTER TABLE {schema}.{table} ALTER COLUMN {column} {storage}"));
     }
     for statement in statements {
-        sqlx::query(AssertSqlSafe(statement)).persistent(false).execute(&mut *transaction).await?;
+        sqlx::query(AssertSqlSafe(statement)).persistent(false).execute(&mut *connection).await?;
     }
-    transaction.commit().await?;
+    // Not every server is built with it.
+    let lz4: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals))")
+        .persistent(false)
+        .fetch_one(&mut *connection)
+        .await?;
+    if lz4 {
+        let sql = format!("ALTER TABLE {schema}.undo ALTER COLUMN texts SET COMPRESSION lz4");
+        sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection).await?;
+    }
     Ok(())
 }
 

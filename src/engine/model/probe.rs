@@ -1,11 +1,16 @@
 //! Tries each expression on the server without reading a row, so that an error names its place in the spec.
 
-use super::{Model, ModelError, Target};
+use super::{Join, JoinFrom, Model, ModelError, Target, WriteAction};
+use crate::engine::query::scope;
 use crate::engine::sql::Expression;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 pub(super) async fn probe(connection: &mut PgConnection, model: &Model) -> Result<(), ModelError> {
-    let source = model.source.table.relation("s");
+    for parameter in &model.parameters {
+        let sql = format!("SELECT {}::{}", parameter.expression.in_parentheses(), parameter.type_name);
+        prepare(connection, sql, &format!("backfill.sql.parameters.{}.sql", parameter.name)).await?;
+    }
+    let source = scope(model, 0);
     let at = "backfill.sql.source";
     if let Some(filter) = &model.source.filter {
         condition(connection, &source, filter, &format!("{at}.where")).await?;
@@ -17,18 +22,44 @@ pub(super) async fn probe(connection: &mut PgConnection, model: &Model) -> Resul
         let sql = format!("SELECT row_number() OVER (ORDER BY {}) FROM {source}", pick.order.in_order_by());
         prepare(connection, sql, &format!("{at}.pick.order")).await?;
     }
+    for (index, join) in model.joins.iter().enumerate() {
+        probe_join(connection, &scope(model, index), join, &format!("{at}.joins[{index}]")).await?;
+    }
+    let joined = scope(model, model.joins.len());
     for (index, rule) in model.rules.iter().enumerate() {
         let json = format!("{}::jsonb", rule.value.in_parentheses());
-        value(connection, &source, &json, &format!("backfill.sql.validate[{index}].value")).await?;
+        value(connection, &joined, &json, &format!("backfill.sql.validate[{index}].value")).await?;
     }
     for (index, write) in model.writes.iter().enumerate() {
-        write_expressions(connection, &source, write, &format!("backfill.sql.writes[{index}]")).await?;
+        write_expressions(connection, &joined, write, &format!("backfill.sql.writes[{index}]")).await?;
     }
     Ok(())
 }
 
-async fn write_expressions(connection: &mut PgConnection, source: &str, write: &Target, at: &str) -> Result<(), ModelError> {
-    let both = format!("{source}, {}", write.table.relation("t"));
+async fn probe_join(connection: &mut PgConnection, before: &str, join: &Join, at: &str) -> Result<(), ModelError> {
+    match &join.from {
+        JoinFrom::Table { table, matches } => {
+            let both = format!("{before}, {}", table.relation(&join.alias));
+            condition(connection, &both, matches, &format!("{at}.match")).await?;
+            for column in &join.many {
+                table.column(column).map_err(|source| ModelError::Catalog { place: format!("{at}.key"), source })?;
+            }
+        }
+        JoinFrom::Query(query) => {
+            let sql = query.sql().trim().trim_end_matches(';');
+            let lateral = format!("{before} CROSS JOIN LATERAL (\n{sql}\n) AS {}", join.alias);
+            prepare(connection, format!("SELECT 1 FROM {lateral}"), &format!("{at}.query")).await?;
+            for column in &join.many {
+                let named = format!("{}.{}", join.alias, crate::engine::sql::quote(column));
+                value(connection, &lateral, &named, &format!("{at}.key")).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn write_expressions(connection: &mut PgConnection, joined: &str, write: &Target, at: &str) -> Result<(), ModelError> {
+    let both = format!("{joined}, {}", write.table.relation("t"));
     if let Some(matches) = &write.matches {
         condition(connection, &both, matches, &format!("{at}.match")).await?;
     }
@@ -37,7 +68,10 @@ async fn write_expressions(connection: &mut PgConnection, source: &str, write: &
     }
     for set in &write.sets {
         let cast = format!("({}::{})::text", set.value.in_parentheses(), set.column.cast_type());
-        value(connection, &both, &cast, &format!("{at}.set.{}", set.column.name)).await?;
+        // The key of an inserted row is what finds the row that is there already: it cannot ask about that row.
+        let inserts = matches!(write.action, WriteAction::Insert(_));
+        let from = if inserts && write.key.iter().any(|k| k.name == set.column.name) { joined } else { &both };
+        value(connection, from, &cast, &format!("{at}.set.{}", set.column.name)).await?;
     }
     Ok(())
 }

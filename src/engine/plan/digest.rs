@@ -3,8 +3,7 @@
 //! `LtHash` (Bellare and Micciancio 1997; Lewi, Kim, Maykov and Weis, "Securing Update Propagation with Homomorphic
 //! Hashing", 2019): each element is hashed to 1,024 numbers of 16 bits, and those are added up, lane by lane.
 
-use crate::engine::model::Model;
-use crate::engine::row::Change;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest as _, Sha256};
 
 const LANES: usize = 1024;
@@ -28,14 +27,8 @@ impl std::fmt::Debug for RowsDigest {
 }
 
 impl RowsDigest {
-    /// Adds one planned write of one target row.
-    pub fn add(&mut self, model: &Model, change: &Change) {
-        let mut hasher = blake3::Hasher::new();
-        change.hash_into(model, &mut hasher);
-        self.add_hashed(&hasher);
-    }
-
-    fn add_hashed(&mut self, hasher: &blake3::Hasher) {
+    /// Adds one write of one target row, as it was hashed.
+    pub fn add(&mut self, hasher: &blake3::Hasher) {
         let mut bytes = [0; LANES * 2];
         hasher.finalize_xof().fill(&mut bytes);
         for (lane, pair) in self.lanes.iter_mut().zip(bytes.chunks_exact(2)) {
@@ -43,6 +36,28 @@ impl RowsDigest {
                 *lane = lane.wrapping_add(u16::from_le_bytes([*low, *high]));
             }
         }
+    }
+
+    /// Adds what another digest is over.
+    pub fn merge(&mut self, other: &Self) {
+        for (lane, more) in self.lanes.iter_mut().zip(other.lanes.iter()) {
+            *lane = lane.wrapping_add(*more);
+        }
+    }
+
+    /// The lanes, 2 KiB.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.lanes.iter().flat_map(|lane| lane.to_le_bytes()).collect()
+    }
+
+    /// The digest whose lanes these are; `None` where they are not 2 KiB.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (pairs, rest) = bytes.as_chunks::<2>();
+        let lanes: Vec<u16> = pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
+        rest.is_empty().then_some(())?;
+        Some(Self { lanes: lanes.into_boxed_slice().try_into().ok()? })
     }
 
     /// The digest, `sha256:…`.
@@ -56,6 +71,19 @@ impl RowsDigest {
     }
 }
 
+impl Serialize for RowsDigest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(self.to_bytes()))
+    }
+}
+
+impl<'de> Deserialize<'de> for RowsDigest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = hex::decode(String::deserialize(deserializer)?).map_err(D::Error::custom)?;
+        Self::from_bytes(&bytes).ok_or_else(|| D::Error::custom("not 2 KiB"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::RowsDigest;
@@ -64,7 +92,7 @@ mod tests {
     fn digest(elements: &[Vec<u8>]) -> String {
         let mut digest = RowsDigest::default();
         for element in elements {
-            digest.add_hashed(blake3::Hasher::new().update(element));
+            digest.add(blake3::Hasher::new().update(element));
         }
         digest.finish()
     }
@@ -90,6 +118,19 @@ mod tests {
             changed[index][0] ^= 1 << bit;
             prop_assert_ne!(digest(&elements), digest(&changed));
         }
+    }
+
+    #[test]
+    fn digests_of_parts_add_up_to_the_digest_of_the_whole_and_read_back() {
+        let (mut a, mut b, mut whole) = (RowsDigest::default(), RowsDigest::default(), RowsDigest::default());
+        for n in 0..20u8 {
+            let part = if n % 3 == 0 { &mut a } else { &mut b };
+            part.add(blake3::Hasher::new().update(&[n]));
+            whole.add(blake3::Hasher::new().update(&[n]));
+        }
+        a.merge(&RowsDigest::from_bytes(&b.to_bytes()).unwrap());
+        assert_eq!(a, whole);
+        assert_eq!(RowsDigest::from_bytes(&[0; 3]), None);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The plan file: which source rows will be written, in key order, with a fingerprint each.
 //!
-//! Lines of text: a header (JSON), a line a row (`FINGERPRINT KEY`, 16 hex digits and a JSON array of texts), a trailer
-//! (JSON: count and rows digest), and last the SHA-256 of all lines before it. It is written under another name,
-//! synced and renamed, so that a file of its own name is a whole one.
+//! Lines of JSON: a header, a line a range, a trailer (counts and rows digest), and last the SHA-256 of all lines before
+//! it. It is written under another name, synced and renamed, so that a file of its own name is a whole one.
 
-use crate::engine::row::Key;
+use super::digest::RowsDigest;
+use super::range::PlannedRange;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 const FORMAT: &str = "backfill.dev/plan";
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 const HASH: &str = "sha256 ";
+/// How the trailer begins: no range does.
+const TRAILER: &str = "{\"ranges\"";
 
 /// Why a plan file cannot be written or read.
 #[derive(Debug, Error)]
@@ -49,22 +51,15 @@ struct Header {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trailer {
-    /// Rows in the file.
+    /// Ranges in the file.
+    pub ranges: i64,
+    /// Rows in them.
     pub rows: i64,
     /// Digest over every planned write.
     pub rows_digest: String,
 }
 
-/// One planned row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedRow {
-    /// Key of the source row.
-    pub key: Key,
-    /// Fingerprint of what would be written for it.
-    pub fingerprint: i64,
-}
-
-/// Writes a plan file, row by row.
+/// Writes a plan file, range by range.
 #[derive(Debug)]
 pub struct PlanFile {
     path: PathBuf,
@@ -72,6 +67,7 @@ pub struct PlanFile {
     out: BufWriter<File>,
     body: Sha256,
     whole: Sha256,
+    ranges: i64,
     rows: i64,
 }
 
@@ -85,26 +81,20 @@ impl PlanFile {
         partial.push(".partial");
         let partial = PathBuf::from(partial);
         let out = File::create(&partial).map_err(|source| io(&partial, source))?;
-        let mut file =
-            Self { path: path.to_owned(), partial, out: BufWriter::new(out), body: Sha256::new(), whole: Sha256::new(), rows: 0 };
+        let (out, body, whole) = (BufWriter::new(out), Sha256::new(), Sha256::new());
+        let mut file = Self { path: path.to_owned(), partial, out, body, whole, ranges: 0, rows: 0 };
         file.json(&Header { format: FORMAT.into(), version: VERSION, run_uid: run_uid.into() })?;
         Ok(file)
     }
 
-    /// Adds a row.
+    /// Adds a range.
     ///
     /// # Errors
     /// [`PlanFileError::Io`].
-    pub fn add(&mut self, row: &PlannedRow) -> Result<(), PlanFileError> {
-        self.rows += 1;
-        let key = serde_json::to_string(&row.key).map_err(|error| io(&self.partial, error.into()))?;
-        self.line(&format!("{:016x} {key}", row.fingerprint))
-    }
-
-    /// Rows so far.
-    #[must_use]
-    pub const fn rows(&self) -> i64 {
-        self.rows
+    pub fn add(&mut self, range: &PlannedRange) -> Result<(), PlanFileError> {
+        self.ranges += 1;
+        self.rows += i64::try_from(range.len()).unwrap_or(0);
+        self.json(range)
     }
 
     /// Ends the file; answers its SHA-256.
@@ -112,7 +102,7 @@ impl PlanFile {
     /// # Errors
     /// [`PlanFileError::Io`].
     pub fn finish(mut self, rows_digest: &str) -> Result<String, PlanFileError> {
-        self.json(&Trailer { rows: self.rows, rows_digest: rows_digest.into() })?;
+        self.json(&Trailer { ranges: self.ranges, rows: self.rows, rows_digest: rows_digest.into() })?;
         let body = hex::encode(self.body.clone().finalize());
         self.line(&format!("{HASH}{body}"))?;
         let wrap = |source| io(&self.partial, source);
@@ -146,7 +136,9 @@ pub struct PlanReader {
     lines: BufReader<File>,
     body: Sha256,
     whole: Sha256,
+    ranges: i64,
     rows: i64,
+    digest: RowsDigest,
     end: Option<(Trailer, String)>,
 }
 
@@ -157,8 +149,9 @@ impl PlanReader {
     /// [`PlanFileError`].
     pub fn open(path: &Path, run_uid: &str) -> Result<Self, PlanFileError> {
         let file = File::open(path).map_err(|source| io(path, source))?;
+        let (lines, body, whole) = (BufReader::new(file), Sha256::new(), Sha256::new());
         let mut reader =
-            Self { path: path.to_owned(), lines: BufReader::new(file), body: Sha256::new(), whole: Sha256::new(), rows: 0, end: None };
+            Self { path: path.to_owned(), lines, body, whole, ranges: 0, rows: 0, digest: RowsDigest::default(), end: None };
         let header: Header = serde_json::from_str(&reader.line()?).map_err(|_| reader.damaged("no header"))?;
         if header.format != FORMAT || header.version != VERSION {
             return Err(reader.damaged("another format"));
@@ -169,26 +162,27 @@ impl PlanReader {
         Ok(reader)
     }
 
-    /// At most `limit` further rows; none at the end.
+    /// The next range; none at the end.
     ///
     /// # Errors
     /// [`PlanFileError`].
-    pub fn rows(&mut self, limit: usize) -> Result<Vec<PlannedRow>, PlanFileError> {
-        let mut rows = Vec::new();
-        while self.end.is_none() && rows.len() < limit {
-            let line = self.line()?;
-            if line.starts_with('{') {
-                self.ends(&line)?;
-                break;
-            }
-            let row = line.split_once(' ').and_then(|(fingerprint, key)| {
-                let fingerprint = u64::from_str_radix(fingerprint, 16).ok()?.cast_signed();
-                Some(PlannedRow { key: serde_json::from_str(key).ok()?, fingerprint })
-            });
-            rows.push(row.ok_or_else(|| self.damaged("a line is no row"))?);
-            self.rows += 1;
+    pub fn next_range(&mut self) -> Result<Option<PlannedRange>, PlanFileError> {
+        if self.end.is_some() {
+            return Ok(None);
         }
-        Ok(rows)
+        let line = self.line()?;
+        if line.starts_with(TRAILER) {
+            self.ends(&line)?;
+            return Ok(None);
+        }
+        let range: PlannedRange = serde_json::from_str(&line).map_err(|_| self.damaged("a line is no range"))?;
+        if range.keys.iter().any(|column| column.len() != range.len()) {
+            return Err(self.damaged("a range has other keys than fingerprints"));
+        }
+        self.ranges += 1;
+        self.rows += i64::try_from(range.len()).unwrap_or(0);
+        self.digest.merge(&range.digest);
+        Ok(Some(range))
     }
 
     /// The trailer and the SHA-256 of the whole file, once all rows were read.
@@ -199,8 +193,11 @@ impl PlanReader {
 
     fn ends(&mut self, line: &str) -> Result<(), PlanFileError> {
         let trailer: Trailer = serde_json::from_str(line).map_err(|_| self.damaged("no trailer"))?;
-        if trailer.rows != self.rows {
+        if (trailer.ranges, trailer.rows) != (self.ranges, self.rows) {
             return Err(self.damaged("rows are missing"));
+        }
+        if trailer.rows_digest != self.digest.finish() {
+            return Err(self.damaged("its ranges do not add up to its digest"));
         }
         let body = hex::encode(self.body.clone().finalize());
         if self.line()?.strip_prefix(HASH) != Some(body.as_str()) {
@@ -239,28 +236,46 @@ fn io(path: &Path, source: std::io::Error) -> PlanFileError {
 mod tests {
     use super::*;
 
-    fn written(folder: &Path) -> (PathBuf, String, Vec<PlannedRow>) {
+    fn written(folder: &Path) -> (PathBuf, String, Vec<PlannedRange>, RowsDigest) {
         let path = folder.join("a.plan");
-        let rows: Vec<PlannedRow> =
-            (0..10).map(|n| PlannedRow { key: vec![format!("\u{e4}\n\"{n}"), String::new()], fingerprint: -n }).collect();
+        let mut whole = RowsDigest::default();
+        let ranges = (0..3).map(|r: i64| {
+            let mut range = PlannedRange::default();
+            for n in 0..4 {
+                range.add([format!("\u{e4}\n\"{r}{n}"), String::new()], -n, 1, 1);
+                range.digest.add(blake3::Hasher::new().update(&(r * 10 + n).to_be_bytes()));
+            }
+            whole.merge(&range.digest);
+            range
+        });
+        let ranges: Vec<PlannedRange> = ranges.collect();
         let mut file = PlanFile::create(&path, "uid").unwrap();
-        for row in &rows {
-            file.add(row).unwrap();
+        for range in &ranges {
+            file.add(range).unwrap();
         }
-        let sha = file.finish("sha256:00").unwrap();
-        (path, sha, rows)
+        let sha = file.finish(&whole.finish()).unwrap();
+        (path, sha, ranges, whole)
+    }
+
+    fn all(path: &Path) -> Result<(Vec<PlannedRange>, Option<(Trailer, String)>), PlanFileError> {
+        let mut reader = PlanReader::open(path, "uid")?;
+        let mut ranges = Vec::new();
+        while let Some(range) = reader.next_range()? {
+            ranges.push(range);
+        }
+        Ok((ranges, reader.end().cloned()))
     }
 
     #[test]
     fn what_was_written_reads_back_and_its_hash_is_the_files() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, sha, rows) = written(folder.path());
-        let mut reader = PlanReader::open(&path, "uid").unwrap();
-        let mut back = reader.rows(3).unwrap();
-        assert_eq!((back.len(), reader.end()), (3, None));
-        back.extend(reader.rows(100).unwrap());
-        assert_eq!(back, rows);
-        assert_eq!(reader.end().unwrap(), &(Trailer { rows: 10, rows_digest: "sha256:00".into() }, sha.clone()));
+        let (path, sha, ranges, whole) = written(folder.path());
+        let (back, end) = all(&path).unwrap();
+        assert_eq!(back.len(), 3);
+        for (back, range) in back.iter().zip(&ranges) {
+            assert_eq!((&back.keys, &back.fingerprints, &back.digest), (&range.keys, &range.fingerprints, &range.digest));
+        }
+        assert_eq!(end.unwrap(), (Trailer { ranges: 3, rows: 12, rows_digest: whole.finish() }, sha.clone()));
         assert_eq!(hex::encode(Sha256::digest(std::fs::read(&path).unwrap())), sha);
         assert!(!folder.path().join("a.plan.partial").exists());
     }
@@ -268,18 +283,17 @@ mod tests {
     #[test]
     fn a_file_cut_anywhere_or_changed_in_any_line_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, _, _) = written(folder.path());
+        let (path, ..) = written(folder.path());
         let whole = std::fs::read(&path).unwrap();
-        let read = || PlanReader::open(&path, "uid").and_then(|mut r| r.rows(1000).map(|_| r.end().cloned()));
-        for cut in 0..whole.len() {
+        for cut in (0..whole.len()).step_by(13) {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            assert!(read().is_err(), "cut at {cut}");
+            assert!(all(&path).is_err(), "cut at {cut}");
         }
-        for at in (0..whole.len()).step_by(7) {
+        for at in (0..whole.len()).step_by(37) {
             let mut changed = whole.clone();
             changed[at] ^= 1;
             std::fs::write(&path, &changed).unwrap();
-            assert!(read().is_err(), "changed at {at}");
+            assert!(all(&path).is_err(), "changed at {at}");
         }
         std::fs::write(&path, &whole).unwrap();
         assert!(matches!(PlanReader::open(&path, "other"), Err(PlanFileError::Damaged { what: "of another run", .. })));

@@ -1,32 +1,37 @@
 //! The plan: which rows would be written and to what, found out without writing anything.
 //!
-//! One READ ONLY, REPEATABLE READ transaction. A cursor yields the source's keys in order, a page at a time; each page
-//! is judged by the very SQL that apply uses. Memory grows with the page, and by 16 bytes for each row that is written
-//! through `match` (to notice a target that is written twice).
+//! One READ ONLY, REPEATABLE READ transaction. A cursor yields the answers of the very SELECT that apply asks, in key
+//! order; chunks of them are assessed side by side, and taken in order into ranges. Memory does not grow with the table.
 
+mod assess;
 mod digest;
 mod file;
+mod findings;
+mod once;
+mod parameters;
+mod range;
+mod read;
 mod sample;
 mod validate;
 
 pub use digest::RowsDigest;
-pub use file::{PlanFile, PlanFileError, PlanReader, PlannedRow, Trailer};
+pub use file::{PlanFile, PlanFileError, PlanReader, Trailer};
+pub use range::{PlannedRange, WRITES_MAX};
 pub use validate::ValidationError;
 
 use super::model::Model;
-use super::query::{self, Moment};
-use super::row::{self, Change, Judged, Key, RowError, show};
+use super::query::{self, Moment, Rows};
+use super::row::{Kind, RowError, show};
 use crate::api::spec::Samples;
-use crate::api::status::PlanStatus;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row};
-use std::collections::{BTreeMap, HashSet};
+use crate::api::status::{PlanStatus, PlannedWrites};
+use assess::{Assessed, Assessor, Verdict, Writing};
+use once::Once;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 use thiserror::Error;
-use validate::Validation;
-
-/// Source rows a page: large enough to be fast, small enough to fit in memory with wide rows.
-pub const PAGE: usize = 5000;
+use validate::{Rules, Tally};
 
 /// Why there is no plan.
 #[derive(Debug, Error)]
@@ -48,17 +53,15 @@ pub enum PlanError {
     /// The plan file.
     #[error(transparent)]
     File(#[from] PlanFileError),
-    /// Two writes meet in one row.
+    /// Two source rows meet in one target row.
     #[error(
-        "the row {key} of {table} would be written more than once (the last time for the source row {source_key}): narrow source.where or match, choose one winner a group with source.pick, or set all columns of a row in one write"
+        "the source rows {first} and {second} would write the same row: narrow source.where or match, choose one winner a group with source.pick, or set all columns of a row in one write"
     )]
     TargetWrittenTwice {
-        /// The target table.
-        table: String,
-        /// Key of the target row.
-        key: String,
-        /// Key of the source row.
-        source_key: String,
+        /// Key of a source row.
+        first: String,
+        /// Key of another, or the same one.
+        second: String,
     },
     /// Stopped.
     #[error("planning was stopped")]
@@ -75,14 +78,15 @@ pub struct PlanOptions<'a> {
     pub run_uid: &'a str,
     /// Where the plan file goes.
     pub path: &'a Path,
-    /// Source rows a page.
-    pub page: usize,
+    /// Most planned rows of a range.
+    pub range: usize,
     /// What may be shown.
     pub samples: &'a Samples,
 }
 
-/// Plans. `progress` is told rows read and the catalogue's estimate of all, after each page, and answers whether to go on.
-/// The status has no digest for approval, no path and no time: those are the caller's.
+/// Plans. `progress` is told matching rows read and the server's estimate of all, and answers whether to go on. The model
+/// comes back with the values of its parameters. The status has no digest for approval, no path and no time: those are
+/// the caller's.
 ///
 /// # Errors
 /// [`PlanError`].
@@ -93,155 +97,157 @@ pub async fn plan(
     mut progress: impl FnMut(i64, i64) -> bool,
 ) -> Result<PlanStatus, PlanError> {
     let begun = Instant::now();
-    let estimate: i64 = sqlx::query_scalar("SELECT greatest(reltuples, 0)::int8 FROM pg_class WHERE oid = $1::oid")
-        .persistent(false)
-        .bind(model.source.table.oid)
-        .fetch_one(&mut *connection)
-        .await?;
     let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
-    let declare = format!("DECLARE backfill_keys NO SCROLL CURSOR FOR {}", query::source_keys(&model.source));
-    sqlx::query(AssertSqlSafe(declare)).persistent(false).execute(&mut *transaction).await?;
-    let mut planner = Planner::new(model, options)?;
-    loop {
-        let fetch = format!("FETCH FORWARD {} FROM backfill_keys", options.page.max(1));
-        let rows = sqlx::query(AssertSqlSafe(fetch)).persistent(false).fetch_all(&mut *transaction).await?;
-        if rows.is_empty() {
-            break;
-        }
-        let candidates = planner.candidates(&rows)?;
-        planner.page(&mut transaction, candidates).await?;
-        if !progress(planner.counts.scanned, estimate.max(planner.counts.scanned)) {
-            return Err(PlanError::Stopped);
-        }
-    }
+    let mut model = model.clone();
+    let parameters = parameters::take(&mut transaction, &mut model).await?;
+    let question = query::question(&model, Rows::All, Moment::Plan);
+    // The whole answer is wanted, not its beginning.
+    sqlx::query("SET LOCAL cursor_tuple_fraction = 1.0").persistent(false).execute(&mut *transaction).await?;
+    let findings = findings::of(&mut transaction, &model, &question).await?;
+    let rules = Rules::of(&model)?;
+    let assessor = Arc::new(Assessor { model, question, rules });
+    let mut planner = Planner::new(Arc::clone(&assessor), options)?;
+    planner.counts.parameters = parameters;
+    read::read(&mut transaction, assessor, |chunk| {
+        chunk.into_iter().try_for_each(|row| planner.take(row))?;
+        let done = planner.counts.matching;
+        if progress(done, findings.estimate.max(done)) { Ok(()) } else { Err(PlanError::Stopped) }
+    })
+    .await?;
+    planner.counts.scanned = scanned(&mut transaction, &planner).await?;
     transaction.rollback().await?;
+    planner.counts.remarks.extend(findings.remarks(planner.counts.scanned, planner.counts.matching));
     let mut status = planner.finish()?;
     let millis = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX).max(1);
     status.rows_per_second = status.scanned.saturating_mul(1000) / millis;
     Ok(status)
 }
 
+/// Rows of the source table: what `where` leaves out was read, too.
+async fn scanned(connection: &mut PgConnection, planner: &Planner<'_>) -> Result<i64, sqlx::Error> {
+    let source = &planner.with.model.source;
+    if source.filter.is_none() {
+        return Ok(planner.counts.matching);
+    }
+    let sql = format!("SELECT count(*) FROM {}", source.table.quoted());
+    sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(connection).await
+}
+
 struct Planner<'a> {
-    model: &'a Model,
+    with: Arc<Assessor>,
     options: PlanOptions<'a>,
     counts: PlanStatus,
     digest: RowsDigest,
+    range: PlannedRange,
     file: PlanFile,
-    validation: Validation,
-    seen: HashSet<u128>,
+    tally: Tally,
+    once: Option<Once>,
+    /// What each write does, by action.
+    writes: Vec<[i64; 3]>,
 }
 
 impl<'a> Planner<'a> {
-    fn new(model: &'a Model, options: PlanOptions<'a>) -> Result<Self, PlanError> {
-        let validation = Validation::of(model)?;
+    fn new(with: Arc<Assessor>, options: PlanOptions<'a>) -> Result<Self, PlanError> {
         let file = PlanFile::create(options.path, options.run_uid)?;
-        let counts = PlanStatus::default();
-        Ok(Self { model, options, counts, digest: RowsDigest::default(), file, validation, seen: HashSet::new() })
+        let tally = Tally::of(&with.rules);
+        // A source row is written once by its own key; what is found in another way has to be remembered.
+        let sure = with.model.writes.len() == 1 && with.model.writes.iter().all(super::model::Target::is_own_row) && !with.model.has_many();
+        let once = (!sure).then(|| Once::new(&options.path.with_extension("once")));
+        let writes = vec![[0; 3]; with.model.writes.len()];
+        let (counts, digest, range) = (PlanStatus::default(), RowsDigest::default(), PlannedRange::default());
+        Ok(Self { with, options, counts, digest, range, file, tally, once, writes })
     }
 
-    /// Counts a page, and keeps the keys of the rows that `where` finds and that win their group.
-    fn candidates(&mut self, rows: &[sqlx::postgres::PgRow]) -> Result<BTreeMap<i64, Key>, PlanError> {
-        let mut candidates = BTreeMap::new();
-        for row in rows {
-            self.counts.scanned += 1;
-            if !row.try_get::<bool, _>("holds")? {
-                continue;
-            }
-            self.counts.matching += 1;
-            if row.try_get::<i64, _>("rank")? == 1 {
-                candidates.insert(self.counts.scanned, row.try_get("key")?);
-            } else {
-                self.counts.lost += 1;
-            }
-        }
-        Ok(candidates)
-    }
-
-    async fn page(&mut self, connection: &mut PgConnection, mut keys: BTreeMap<i64, Key>) -> Result<(), PlanError> {
-        self.drop_invalid(connection, &mut keys).await?;
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let judged = row::judge(connection, self.model, &keys, Moment::Plan).await?;
-        for (ordinal, key) in &keys {
-            // In one snapshot every key is found again.
-            let Some(judged) = judged.get(ordinal) else { continue };
-            match (judged.applies, judged.changes.is_empty()) {
-                (false, _) => self.counts.no_match += 1,
-                (true, true) => self.counts.already_done += 1,
-                (true, false) => self.write(key, judged)?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn drop_invalid(&mut self, connection: &mut PgConnection, keys: &mut BTreeMap<i64, Key>) -> Result<(), PlanError> {
-        if self.model.rules.is_empty() || keys.is_empty() {
-            return Ok(());
-        }
-        let sql = query::judged_values(self.model);
-        let rows = row::with_keys(&sql, keys, self.model.source.key.len()).fetch_all(connection).await?;
-        // In key order: what is named as a sample must not depend on how the server joins.
-        let mut values: BTreeMap<i64, Vec<Option<String>>> = BTreeMap::new();
-        for row in rows {
-            values.insert(row.try_get("ordinal")?, row.try_get("judged")?);
-        }
-        for (ordinal, values) in values {
-            let Some(key) = keys.get(&ordinal) else { continue };
-            if !self.validation.judge(key, &values)? {
+    fn take(&mut self, row: Assessed) -> Result<(), PlanError> {
+        self.counts.matching += 1;
+        match row.verdict {
+            Verdict::Lost => self.counts.lost += 1,
+            Verdict::NoMatch => self.counts.no_match += 1,
+            Verdict::AlreadyDone => self.counts.already_done += 1,
+            Verdict::Invalid(violations) => {
                 self.counts.invalid += 1;
-                keys.remove(&ordinal);
+                let with = Arc::clone(&self.with);
+                self.tally.add(&with.rules, &row.key, violations)?;
             }
+            Verdict::Write(writing) => self.write(row.key, row.winner, &writing)?,
         }
         Ok(())
     }
 
-    fn write(&mut self, key: &Key, judged: &Judged) -> Result<(), PlanError> {
-        judged.check(self.model, key)?;
-        for change in &judged.changes {
-            self.only_once(key, change)?;
-            self.digest.add(self.model, change);
+    fn write(&mut self, key: Vec<String>, winner: Vec<String>, writing: &Writing) -> Result<(), PlanError> {
+        let number = u64::try_from(self.counts.will_write).unwrap_or(0);
+        let changes = &writing.judged.changes;
+        for (change, hasher) in changes.iter().zip(&writing.hashers) {
+            self.range.digest.add(hasher);
+            let Some(write) = self.with.model.writes.get(change.write) else { continue };
+            if let Some(once) = &mut self.once {
+                once.add(write.table.oid, &change.key, number)?;
+            }
+            if let Some([updates, inserts, deletes]) = self.writes.get_mut(change.write) {
+                match change.kind {
+                    Kind::Update => *updates += 1,
+                    Kind::Insert => *inserts += 1,
+                    Kind::Delete => *deletes += 1,
+                }
+            }
         }
         self.counts.will_write += 1;
         let Samples { show, count } = self.options.samples;
         if self.counts.will_write <= i64::from(*count) {
-            let (shown, sensitive) = sample::sample(self.model, key, &judged.changes, *show);
+            let (shown, sensitive) = sample::sample(&self.with.model, &key, changes, *show);
             self.counts.sample.extend(shown);
             self.counts.sensitive += i64::from(sensitive);
         }
-        self.file.add(&PlannedRow { key: key.clone(), fingerprint: judged.fingerprint(self.model, key) })?;
+        self.range.add(key.into_iter().chain(winner), writing.fingerprint, changes.len(), writing.bytes);
+        if self.range.is_full(self.options.range.max(1)) { self.close() } else { Ok(()) }
+    }
+
+    fn close(&mut self) -> Result<(), PlanError> {
+        if !self.range.is_empty() {
+            let range = std::mem::take(&mut self.range);
+            self.digest.merge(&range.digest);
+            self.file.add(&range)?;
+        }
         Ok(())
     }
 
-    /// A source row is written once by its own key; what is found by `match` has to be remembered.
-    fn only_once(&mut self, source_key: &Key, change: &Change) -> Result<(), PlanError> {
-        let Some(write) = self.model.writes.get(change.write) else { return Ok(()) };
-        if write.is_own_row() && self.model.writes.len() == 1 {
-            return Ok(());
-        }
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&write.table.oid.to_be_bytes());
-        for part in &change.key {
-            hasher.update(&(part.len() as u64).to_be_bytes()).update(part.as_bytes());
-        }
-        let mut bytes = [0; 16];
-        hasher.finalize_xof().fill(&mut bytes);
-        if self.seen.insert(u128::from_be_bytes(bytes)) {
-            return Ok(());
-        }
-        Err(PlanError::TargetWrittenTwice { table: write.table.display(), key: show(&change.key), source_key: show(source_key) })
-    }
-
     fn finish(mut self) -> Result<PlanStatus, PlanError> {
-        // Of the rows that were judged: losers never were.
-        let within = self.validation.within_limits(self.counts.matching - self.counts.lost);
+        self.close()?;
         self.counts.rows_digest = self.digest.finish();
         self.counts.file_sha256 = self.file.finish(&self.counts.rows_digest)?;
-        self.counts.remarks = self.validation.remarks();
-        self.counts.invalid_sample = self.validation.into_sample();
+        if let Some((first, second)) = self.once.map(Once::twice).transpose()?.flatten() {
+            let key = |number| key_of(&self.options, number, self.with.model.source.key.len());
+            return Err(PlanError::TargetWrittenTwice { first: key(first)?, second: key(second)? });
+        }
+        let rules = &self.with.rules;
+        // Of the rows that were judged: losers never were.
+        let within = self.tally.within_limits(rules, self.counts.matching - self.counts.lost);
+        self.counts.remarks.extend(self.tally.remarks(rules));
+        self.counts.invalid_sample = self.tally.into_sample();
+        let targets = self.with.model.writes.iter().zip(&self.writes);
+        let planned = targets.map(|(write, [updates, inserts, deletes])| PlannedWrites {
+            table: write.table.display(),
+            updates: *updates,
+            inserts: *inserts,
+            deletes: *deletes,
+        });
+        self.counts.writes = planned.collect();
         match within {
             Ok(()) => Ok(self.counts),
             Err(source) => Err(PlanError::NotGoodEnough { source, plan: Box::new(self.counts) }),
         }
     }
+}
+
+/// The key of a planned row, by its number.
+fn key_of(options: &PlanOptions<'_>, number: u64, columns: usize) -> Result<String, PlanError> {
+    let mut reader = PlanReader::open(options.path, options.run_uid)?;
+    let mut place = usize::try_from(number).unwrap_or(usize::MAX);
+    while let Some(range) = reader.next_range()? {
+        if place < range.len() {
+            return Ok(show(&range.key(place, columns)));
+        }
+        place -= range.len();
+    }
+    Ok(String::new())
 }

@@ -4,7 +4,8 @@ use crate::api::spec::OnInvalid;
 use crate::api::status::InvalidStatus;
 use crate::engine::model::{Model, Rule};
 use crate::engine::row::{Key, show};
-use jsonschema::{Draft, Validator};
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{Draft, ValidationError as Violated, Validator};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -45,21 +46,21 @@ pub enum ValidationError {
     },
 }
 
-/// The rules, compiled, with what they found so far.
+/// The rules, compiled. Rows are judged side by side; the [`Tally`] is kept in key order.
 #[derive(Debug)]
-pub struct Validation {
-    rules: Vec<Compiled>,
-    sample: Vec<InvalidStatus>,
+pub struct Rules {
+    rules: Vec<(Rule, Validator)>,
 }
 
-#[derive(Debug)]
-struct Compiled {
-    rule: Rule,
-    validator: Validator,
-    invalid: i64,
+/// What is wrong with a value, by one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    rule: usize,
+    pointer: String,
+    message: String,
 }
 
-impl Validation {
+impl Rules {
     /// Compiles the rules of a model.
     ///
     /// # Errors
@@ -69,58 +70,93 @@ impl Validation {
             jsonschema::options()
                 .with_draft(Draft::Draft202012)
                 .build(&rule.schema)
-                .map(|validator| Compiled { rule: rule.clone(), validator, invalid: 0 })
+                .map(|validator| (rule.clone(), validator))
                 .map_err(|error| ValidationError::SchemaInvalid { rule: rule.name.clone(), message: error.to_string() })
         };
-        Ok(Self { rules: model.rules.iter().map(compile).collect::<Result<_, _>>()?, sample: Vec::new() })
+        Ok(Self { rules: model.rules.iter().map(compile).collect::<Result<_, _>>()? })
     }
 
-    /// Judges a row by all rules; true where it is valid. SQL NULL is judged as JSON null.
+    /// Judges a row by all rules: the first violation of each. SQL NULL is judged as JSON null.
+    pub fn judge<'v>(&self, values: impl IntoIterator<Item = Option<&'v str>>) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        for (index, ((_, validator), text)) in self.rules.iter().zip(values).enumerate() {
+            let value = text.map_or(Ok(Value::Null), serde_json::from_str).unwrap_or(Value::Null);
+            if validator.is_valid(&value) {
+                continue;
+            }
+            if let Some(error) = validator.iter_errors(&value).next() {
+                violations.push(Violation { rule: index, pointer: error.instance_path().to_string(), message: message(&error) });
+            }
+        }
+        violations
+    }
+}
+
+/// Masked: a message that quoted the value, or named its properties, would carry them into the status.
+fn message(error: &Violated<'_>) -> String {
+    let words = match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
+            format!("the value has {} properties that the schema does not know", unexpected.len())
+        }
+        ValidationErrorKind::PropertyNames { .. } => "a property has a name that the schema does not allow".into(),
+        _ => error.masked_with("the value").to_string(),
+    };
+    words.chars().take(256).collect()
+}
+
+/// How many rows are invalid by each rule, and the first of them.
+#[derive(Debug)]
+pub struct Tally {
+    invalid: Vec<i64>,
+    sample: Vec<InvalidStatus>,
+}
+
+impl Tally {
+    /// Nothing so far.
+    #[must_use]
+    pub fn of(rules: &Rules) -> Self {
+        Self { invalid: vec![0; rules.rules.len()], sample: Vec::new() }
+    }
+
+    /// Counts a row.
     ///
     /// # Errors
     /// [`ValidationError::RowInvalid`] where a rule says that none may be invalid.
-    pub fn judge(&mut self, key: &Key, values: &[Option<String>]) -> Result<bool, ValidationError> {
-        let mut valid = true;
-        for (compiled, text) in self.rules.iter_mut().zip(values) {
-            let value = text.as_deref().map_or(Ok(Value::Null), serde_json::from_str).unwrap_or(Value::Null);
-            let Some(error) = compiled.validator.iter_errors(&value).next() else { continue };
-            valid = false;
-            compiled.invalid += 1;
-            let found = InvalidStatus {
-                key: show(key),
-                rule: compiled.rule.name.clone(),
-                pointer: error.instance_path().to_string(),
-                // Masked: a message that quoted the value would carry it into the status.
-                message: error.masked_with("the value").to_string().chars().take(256).collect(),
-            };
-            if compiled.rule.on_invalid == OnInvalid::Fail {
+    pub fn add(&mut self, rules: &Rules, key: &Key, violations: Vec<Violation>) -> Result<(), ValidationError> {
+        for Violation { rule, pointer, message } in violations {
+            let (Some((rule, _)), Some(count)) = (rules.rules.get(rule), self.invalid.get_mut(rule)) else { continue };
+            *count += 1;
+            let found = InvalidStatus { key: show(key), rule: rule.name.clone(), pointer, message };
+            if rule.on_invalid == OnInvalid::Fail {
                 let InvalidStatus { key, rule, pointer, message } = found;
                 return Err(ValidationError::RowInvalid { key, rule, pointer, message });
             }
-            if compiled.invalid <= i64::try_from(compiled.rule.sample).unwrap_or(0) {
+            if *count <= i64::try_from(rule.sample).unwrap_or(0) {
                 self.sample.push(found);
             }
         }
-        Ok(valid)
+        Ok(())
     }
 
     /// Holds the counts to the rules' limits.
     ///
     /// # Errors
     /// [`ValidationError::TooManyInvalid`].
-    pub fn within_limits(&self, matching: i64) -> Result<(), ValidationError> {
-        let over = |c: &&Compiled| c.invalid.saturating_mul(100) > matching.saturating_mul(i64::from(c.rule.max_invalid_percent));
-        self.rules.iter().find(over).map_or(Ok(()), |c| {
-            let (rule, max) = (c.rule.name.clone(), c.rule.max_invalid_percent);
-            Err(ValidationError::TooManyInvalid { rule, invalid: c.invalid, matching, max })
-        })
+    pub fn within_limits(&self, rules: &Rules, matching: i64) -> Result<(), ValidationError> {
+        for ((rule, _), invalid) in rules.rules.iter().zip(&self.invalid) {
+            let max = rule.max_invalid_percent;
+            if invalid.saturating_mul(100) > matching.saturating_mul(i64::from(max)) {
+                return Err(ValidationError::TooManyInvalid { rule: rule.name.clone(), invalid: *invalid, matching, max });
+            }
+        }
+        Ok(())
     }
 
     /// Counts by rule, in words.
     #[must_use]
-    pub fn remarks(&self) -> Vec<String> {
-        let said = |c: &Compiled| (c.invalid > 0).then(|| format!("{} rows are invalid by the rule {}", c.invalid, c.rule.name));
-        self.rules.iter().filter_map(said).collect()
+    pub fn remarks(&self, rules: &Rules) -> Vec<String> {
+        let counted = rules.rules.iter().zip(&self.invalid).filter(|(_, invalid)| **invalid > 0);
+        counted.map(|((rule, _), invalid)| format!("{invalid} rows are invalid by the rule {}", rule.name)).collect()
     }
 
     /// The invalid rows that may be named.

@@ -1,8 +1,9 @@
 //! Undo: puts back what the run wrote, newest batch first, and never what the application wrote since.
 //!
 //! Each row is compared before it is set: only where the written columns still are as the run left them do the old
-//! values come back. The undo rows describe themselves, so that nothing but the ledger is needed.
+//! values come back. The ledger describes what it holds, so that nothing else is needed.
 
+mod part;
 mod statement;
 
 use super::apply::Retries;
@@ -10,7 +11,8 @@ use super::connector::{ConnectRefused, Connector};
 use super::ledger::{Ledger, LedgerError, State, release};
 use crate::postgres::{describe, is_connection_loss, sqlstate};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use statement::{Write, count_changed, undo_write, writes_of};
+use part::{Part, parts};
+use statement::{Batch, count_changed, undo_part};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -63,7 +65,7 @@ pub struct Undone {
     pub undone: i64,
     /// Left alone, because at least one of their written rows changed since.
     pub skipped: i64,
-    /// Keys of the first of those.
+    /// Keys of the first of those, with the columns that changed.
     pub skipped_keys: Vec<String>,
 }
 
@@ -115,24 +117,35 @@ async fn work(
 ) -> Result<Option<Undone>, UndoError> {
     let mut connection = connector.connect().await?;
     // A run that never claimed has written nothing.
-    let Some(run) = known(&mut connection, ledger).await? else { return Ok(Some(Undone::default())) };
+    if !known(&mut connection, ledger).await? {
+        return Ok(Some(Undone::default()));
+    }
     let epoch = match *epoch {
         Some(epoch) => epoch,
         None => *epoch.insert(begin(&mut connection, ledger).await?),
     };
-    while let Some(batch) = newest(&mut connection, ledger).await? {
-        if stop.is_cancelled() {
-            return Ok(None);
+    let (mut done, total) = batches(&mut connection, ledger).await?;
+    loop {
+        let newest = newest(&mut connection, ledger).await?;
+        if newest.is_empty() {
+            break;
         }
-        let mut transaction = connection.begin().await?;
-        ledger.fence(&mut transaction, epoch).await?;
-        for write in writes_of(&mut transaction, ledger, Some(batch)).await? {
-            undo_write(&mut transaction, ledger, batch, &write).await?;
+        for batch in newest {
+            if stop.is_cancelled() {
+                return Ok(None);
+            }
+            let mut transaction = connection.begin().await?;
+            ledger.fence(&mut transaction, epoch).await?;
+            for part in parts(&mut transaction, ledger, batch).await? {
+                undo_part(&mut transaction, ledger, batch, &part).await?;
+            }
+            let sql = format!("UPDATE {} SET undone_at = now() WHERE run_uid = $1 AND range = $2 AND batch = $3", ledger.table("batches"));
+            let update = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
+            update.execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            done += 1;
+            progress(done, total);
         }
-        let sql = format!("UPDATE {} SET undone_at = now() WHERE run_uid = $1 AND batch = $2", ledger.table("batches"));
-        sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        progress(run.batches - batch + 1, run.batches);
     }
     let mut transaction = connection.begin().await?;
     ledger.fence(&mut transaction, epoch).await?;
@@ -151,36 +164,56 @@ async fn begin(connection: &mut PgConnection, ledger: &Ledger) -> Result<i64, Un
     Ok(epoch)
 }
 
-/// The run's row, if ledger and row are there.
-async fn known(connection: &mut PgConnection, ledger: &Ledger) -> Result<Option<super::ledger::RunRow>, UndoError> {
+/// True where ledger and run are there.
+async fn known(connection: &mut PgConnection, ledger: &Ledger) -> Result<bool, UndoError> {
     let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
         .persistent(false)
         .bind(ledger.table("runs"))
         .fetch_one(&mut *connection)
         .await?;
-    if exists { Ok(ledger.find(connection).await?) } else { Ok(None) }
+    Ok(exists && ledger.find(connection).await?.is_some())
 }
 
-async fn newest(connection: &mut PgConnection, ledger: &Ledger) -> Result<Option<i64>, sqlx::Error> {
-    let sql = format!("SELECT max(batch) FROM {} WHERE run_uid = $1 AND undone_at IS NULL", ledger.table("batches"));
-    sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_one(connection).await
+/// The newest batches that are not put back yet.
+async fn newest(connection: &mut PgConnection, ledger: &Ledger) -> Result<Vec<Batch>, sqlx::Error> {
+    let sql = format!(
+        "SELECT range, batch FROM {} WHERE run_uid = $1 AND undone_at IS NULL ORDER BY committed_at DESC, range DESC, batch DESC LIMIT 100",
+        ledger.table("batches")
+    );
+    let rows: Vec<(i64, i64)> = sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_all(connection).await?;
+    Ok(rows.into_iter().map(|(range, batch)| Batch { range, batch }).collect())
+}
+
+/// Batches put back, and batches in all.
+async fn batches(connection: &mut PgConnection, ledger: &Ledger) -> Result<(i64, i64), sqlx::Error> {
+    let sql = format!("SELECT count(undone_at), count(*) FROM {} WHERE run_uid = $1", ledger.table("batches"));
+    sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_one(connection).await
 }
 
 async fn counts(connection: &mut PgConnection, ledger: &Ledger) -> Result<Undone, UndoError> {
-    let undo = ledger.table("undo");
     let sql = format!(
-        "SELECT count(*), count(*) FILTER (WHERE skipped) FROM
-         (SELECT bool_or(result = 'Skipped') AS skipped FROM {undo} WHERE run_uid = $1 GROUP BY ordinal) AS rows"
+        "SELECT (SELECT coalesce(sum(written), 0)::int8 FROM {} WHERE run_uid = $1 AND undone_at IS NOT NULL),
+                (SELECT count(*) FROM (SELECT DISTINCT range, place FROM {} WHERE run_uid = $1) AS rows)",
+        ledger.table("batches"),
+        ledger.table("skipped"),
     );
     let (all, skipped): (i64, i64) =
         sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_one(&mut *connection).await?;
     let sql = format!(
-        "SELECT ARRAY(SELECT jsonb_array_elements_text(source_key)) FROM {undo} WHERE run_uid = $1 AND result = 'Skipped'
-         GROUP BY ordinal, source_key ORDER BY ordinal LIMIT $2"
+        "SELECT ARRAY(SELECT k.parts->>s.place FROM jsonb_array_elements(r.keys) WITH ORDINALITY AS k(parts, n) ORDER BY k.n), s.columns
+         FROM (SELECT range, place, array_agg(DISTINCT c.name ORDER BY c.name) FILTER (WHERE c.name IS NOT NULL) AS columns
+               FROM {} LEFT JOIN LATERAL unnest(columns) AS c(name) ON true WHERE run_uid = $1 GROUP BY range, place ORDER BY range, place LIMIT $2) AS s
+         JOIN {} r ON r.run_uid = $1 AND r.range = s.range ORDER BY s.range, s.place",
+        ledger.table("skipped"),
+        ledger.table("ranges"),
     );
-    let keys: Vec<Vec<String>> =
-        sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(NAMED).fetch_all(connection).await?;
-    Ok(Undone { undone: all - skipped, skipped, skipped_keys: keys.iter().map(|key| super::row::show(key)).collect() })
+    let keys: Vec<(Vec<String>, Option<Vec<String>>)> =
+        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(NAMED).fetch_all(connection).await?;
+    let named = |(key, columns): &(Vec<String>, Option<Vec<String>>)| match columns {
+        Some(columns) => format!("{} ({})", super::row::show(key), columns.join(", ")),
+        None => format!("{} (row is gone)", super::row::show(key)),
+    };
+    Ok(Undone { undone: all - skipped, skipped, skipped_keys: keys.iter().map(named).collect() })
 }
 
 /// Written rows that are no longer as the run left them.
@@ -188,14 +221,20 @@ async fn counts(connection: &mut PgConnection, ledger: &Ledger) -> Result<Undone
 /// # Errors
 /// [`UndoError`].
 pub async fn changed_since(connection: &mut PgConnection, ledger: &Ledger) -> Result<i64, UndoError> {
+    let sql = format!("SELECT range, batch FROM {} WHERE run_uid = $1 AND undone_at IS NULL ORDER BY range, batch", ledger.table("batches"));
+    let batches: Vec<(i64, i64)> =
+        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_all(&mut *connection).await?;
     let mut changed = 0;
-    for write in writes_of(connection, ledger, None).await? {
-        changed += count_changed(connection, ledger, &write).await?;
+    for (range, batch) in batches {
+        let batch = Batch { range, batch };
+        for part in parts(connection, ledger, batch).await? {
+            changed += count_changed(connection, ledger, batch, &part).await?;
+        }
     }
     Ok(changed)
 }
 
-impl Write {
+impl Part {
     /// The error that a missing table or column is.
     fn gone(&self, error: sqlx::Error) -> UndoError {
         match sqlstate(&error).as_deref() {

@@ -1,140 +1,268 @@
-//! The statement that puts one write of one batch back, built from what the undo rows say about themselves.
+//! The statements that put one write of one batch back, built from what the ledger says of it.
 
 use super::UndoError;
+use super::part::{Action, Part, Typed};
 use crate::engine::ledger::Ledger;
 use crate::engine::query::{at_path, path_array};
 use crate::engine::sql::{quote, quote_literal};
-use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use crate::postgres::sqlstate;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-/// What all undo rows of one write of a batch have in common.
-#[derive(Clone, Debug)]
-pub(super) struct Write {
-    seq: i32,
-    /// The target table, quoted.
-    pub(super) table: String,
-    /// Key columns with their types.
-    key: Vec<(String, String)>,
-    /// Written columns with their types.
-    columns: Vec<(String, String)>,
-    /// Those that must be as the run left them.
-    compare: Vec<String>,
-    /// Path of an audit entry.
-    path: Option<Vec<String>>,
+/// A batch of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Batch {
+    pub(super) range: i64,
+    pub(super) batch: i64,
 }
 
-/// The writes of a batch, or of the whole run: the audit entry comes last, so that it can stay where its row stays.
-/// Types are those that the columns have now.
-pub(super) async fn writes_of(connection: &mut PgConnection, ledger: &Ledger, batch: Option<i64>) -> Result<Vec<Write>, UndoError> {
-    let sql = format!(
-        "SELECT DISTINCT ON (seq) seq, table_name, compare, path, ARRAY(SELECT jsonb_object_keys(key)) AS key,
-                ARRAY(SELECT jsonb_object_keys(before)) AS columns
-         FROM {} WHERE run_uid = $1 AND ($2::int8 IS NULL OR batch = $2) ORDER BY seq",
-        ledger.table("undo")
-    );
-    let rows = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch).fetch_all(&mut *connection).await?;
-    let mut writes = Vec::with_capacity(rows.len());
-    for row in rows {
-        let table: String = row.try_get("table_name")?;
-        let key = types(connection, &table, &row.try_get::<Vec<String>, _>("key")?).await?;
-        let columns = types(connection, &table, &row.try_get::<Vec<String>, _>("columns")?).await?;
-        writes.push(Write { seq: row.try_get("seq")?, table, key, columns, compare: row.try_get("compare")?, path: row.try_get("path")? });
+/// Rows of a part, by their number in its lists, from 1.
+type Rows = (i64, i64);
+
+/// Puts the rows of one write back where they are as the run left them, and records which are not. A row that the
+/// database refuses to put back (something else refers to it by now) is found by halves, and left.
+pub(super) async fn undo_part(connection: &mut PgConnection, ledger: &Ledger, batch: Batch, part: &Part) -> Result<(), UndoError> {
+    let sql = format!("SELECT coalesce(cardinality(hashes), 0)::int8 FROM {} WHERE {}", ledger.table("undo"), part.of("row", ""));
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
+    let rows: i64 = query.fetch_one(&mut *connection).await?;
+    let mut pieces: Vec<Rows> = vec![(1, rows)];
+    while let Some((first, last)) = pieces.pop() {
+        let mut savepoint = connection.begin().await?;
+        match part.undo(&mut savepoint, ledger, batch, (first, last)).await {
+            Ok(()) => savepoint.commit().await?,
+            Err(UndoError::Database(error)) if sqlstate(&error).is_some_and(|code| code.starts_with("23") || code.starts_with("P0")) => {
+                savepoint.rollback().await?;
+                if first == last {
+                    part.skip(connection, ledger, batch, first, &sqlstate(&error).unwrap_or_default()).await?;
+                } else {
+                    let middle = first.midpoint(last);
+                    pieces.extend([(middle + 1, last), (first, middle)]);
+                }
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(writes)
-}
-
-async fn types(connection: &mut PgConnection, table: &str, columns: &[String]) -> Result<Vec<(String, String)>, UndoError> {
-    let found: Vec<(String, String)> = sqlx::query_as(
-        "SELECT a.attname::text, format_type(a.atttypid, -1) FROM pg_attribute a
-         WHERE a.attrelid = to_regclass($1) AND a.attname = ANY ($2) AND NOT a.attisdropped ORDER BY a.attname",
-    )
-    .persistent(false)
-    .bind(table)
-    .bind(columns)
-    .fetch_all(connection)
-    .await?;
-    match columns.iter().find(|column| found.iter().all(|(name, _)| name != *column)) {
-        Some(column) => Err(UndoError::TargetGone(format!("{table}, column {column}"))),
-        None => Ok(found),
-    }
-}
-
-/// Puts the rows of one write back where they are as the run left them, and marks every row with what happened to it.
-pub(super) async fn undo_write(connection: &mut PgConnection, ledger: &Ledger, batch: i64, write: &Write) -> Result<(), UndoError> {
-    let undo = ledger.table("undo");
-    let (sets, unchanged) = match &write.path {
-        Some(path) => audit(write, path),
-        None => data(write),
-    };
-    let sql = format!(
-        "WITH u AS MATERIALIZED (
-             SELECT ordinal, seq, key, before, after, entry,
-                    NOT EXISTS (SELECT FROM {undo} d WHERE d.run_uid = o.run_uid AND d.batch = o.batch AND d.ordinal = o.ordinal
-                                AND d.seq < o.seq AND d.result = 'Skipped') AS wanted
-             FROM {undo} o WHERE run_uid = $1 AND batch = $2 AND seq = $3 AND undone_at IS NULL),
-         w AS (UPDATE {table} AS t SET {sets} FROM u WHERE u.wanted AND {key} AND {unchanged} RETURNING u.ordinal)
-         UPDATE {undo} o SET undone_at = now(), result = CASE WHEN o.ordinal IN (SELECT ordinal FROM w) THEN 'Undone' ELSE 'Skipped' END
-         FROM u WHERE o.run_uid = $1 AND o.batch = $2 AND o.seq = u.seq AND o.ordinal = u.ordinal",
-        table = write.table,
-        key = write.key_equals(),
-    );
-    let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch).bind(write.seq);
-    query.execute(connection).await.map_err(|error| write.gone(error))?;
     Ok(())
 }
 
-/// Written rows whose deciding columns are no longer as the run left them, or that are gone.
-pub(super) async fn count_changed(connection: &mut PgConnection, ledger: &Ledger, write: &Write) -> Result<i64, UndoError> {
-    let unchanged = match &write.path {
-        Some(path) => audit(write, path).1,
-        None => data(write).1,
+/// Written rows that are no longer as the run left them.
+pub(super) async fn count_changed(connection: &mut PgConnection, ledger: &Ledger, batch: Batch, part: &Part) -> Result<i64, UndoError> {
+    let as_left = match part.action {
+        Action::Delete => part.is_missing(),
+        _ => format!("coalesce({}, false)", part.as_left()),
     };
     let sql = format!(
-        "SELECT count(*) FROM {undo} u LEFT JOIN {table} t ON {key} WHERE u.run_uid = $1 AND u.seq = $2 AND coalesce({unchanged}, false) IS NOT TRUE",
-        undo = ledger.table("undo"),
-        table = write.table,
-        key = write.key_equals(),
+        "{} SELECT count(*) FROM u LEFT JOIN {} AS t ON {} WHERE NOT {as_left}",
+        part.rows(ledger),
+        part.table,
+        part.key_equals()
     );
-    let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(write.seq);
-    query.fetch_one(connection).await.map_err(|error| write.gone(error))
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
+    query.bind(1_i64).bind(i64::MAX).fetch_one(connection).await.map_err(|error| part.gone(error))
 }
 
-impl Write {
+impl Part {
+    async fn undo(&self, connection: &mut PgConnection, ledger: &Ledger, batch: Batch, rows: Rows) -> Result<(), UndoError> {
+        let skipped = ledger.table("skipped");
+        let wanted = format!(
+            "NOT EXISTS (SELECT FROM {skipped} d WHERE d.run_uid = $1 AND d.range = $2 AND d.batch = $3 AND d.place = u.place)"
+        );
+        let statement = match self.action {
+            Action::Update | Action::Entry => {
+                let sets = if self.action == Action::Entry { self.set_entry() } else { self.set_columns() };
+                format!("UPDATE {} AS t SET {sets} FROM u WHERE {wanted} AND {} AND {} RETURNING u.*", self.table, self.key_equals(), self.as_left())
+            }
+            Action::Insert => {
+                format!("DELETE FROM {} AS t USING u WHERE {wanted} AND {} AND {} RETURNING u.*", self.table, self.key_equals(), self.as_left())
+            }
+            Action::Delete => self.insert_again(&wanted),
+        };
+        let written = if self.action == Action::Delete {
+            let on: Vec<String> = (0..self.key.len()).map(|n| format!("w.k{n} = u.k{n}")).collect();
+            format!(", x AS (SELECT u.* FROM w JOIN u ON {})", on.join(" AND "))
+        } else {
+            ", x AS (SELECT * FROM w)".to_owned()
+        };
+        let sql = format!(
+            "{lists}, w AS ({statement}){written}{audit}
+             INSERT INTO {skipped} (run_uid, range, batch, seq, action, place, columns)
+             SELECT $1, $2, $3, {seq}, '{action}', u.place, {changed} FROM u LEFT JOIN {table} AS t ON {key}
+             WHERE u.n NOT IN (SELECT n FROM x)",
+            lists = self.rows(ledger),
+            audit = self.audit_entries(),
+            seq = self.seq,
+            action = self.action.as_str(),
+            changed = self.changed(),
+            table = self.table,
+            key = self.key_equals(),
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
+        query.bind(rows.0).bind(rows.1).execute(connection).await.map_err(|error| self.gone(error))?;
+        Ok(())
+    }
+
+    /// Records that a row stays as it is, since the database refuses to put it back.
+    async fn skip(&self, connection: &mut PgConnection, ledger: &Ledger, batch: Batch, row: i64, sqlstate: &str) -> Result<(), UndoError> {
+        let sql = format!(
+            "INSERT INTO {} (run_uid, range, batch, seq, action, place, columns)
+             SELECT $1, $2, $3, {}, '{}', hashes[$4]::int4, ARRAY['refused: ' || $5::text] FROM {} WHERE {}",
+            ledger.table("skipped"),
+            self.seq,
+            self.action.as_str(),
+            ledger.table("undo"),
+            self.of("row", "")
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
+        query.bind(row).bind(sqlstate).execute(connection).await?;
+        Ok(())
+    }
+
+    /// The row of the ledger with one list of this part.
+    fn of(&self, role: &str, name: &str) -> String {
+        format!(
+            "run_uid = $1 AND range = $2 AND batch = $3 AND seq = {} AND action = '{}' AND role = '{role}' AND name = {}",
+            self.seq,
+            self.action.as_str(),
+            quote_literal(name)
+        )
+    }
+
+    /// `u`: the rows between `$4` and `$5`, from the ledger's lists: number, place, key, old values, hashes of the new ones.
+    fn rows(&self, ledger: &Ledger) -> String {
+        let undo = ledger.table("undo");
+        let list = |what: &str, role: &str, name: &str| format!("unnest((SELECT {what} FROM {undo} WHERE {}))", self.of(role, name));
+        let mut lists = vec![list("hashes", "row", "")];
+        let mut names = vec!["place".to_owned()];
+        for (n, column) in self.key.iter().enumerate() {
+            lists.push(list("texts", "key", &column.name));
+            names.push(format!("k{n}"));
+        }
+        for (n, column) in self.columns.iter().enumerate() {
+            lists.push(list("texts", "column", &column.name));
+            names.push(format!("b{n}"));
+            if self.action != Action::Delete {
+                lists.push(list("hashes", "column", &column.name));
+                names.push(format!("h{n}"));
+            }
+        }
+        if self.action == Action::Insert {
+            lists.push(list("hashes", "column", "*"));
+            names.push("h0".into());
+        }
+        format!(
+            "WITH u AS MATERIALIZED (SELECT * FROM ROWS FROM ({}) WITH ORDINALITY AS u({}, n) WHERE n BETWEEN $4 AND $5)",
+            lists.join(", "),
+            names.join(", ")
+        )
+    }
+
     fn key_equals(&self) -> String {
-        let pairs = self.key.iter().map(|(name, kind)| format!("t.{} = (u.key->>{})::{kind}", quote(name), quote_literal(name)));
+        let pairs = self.key.iter().enumerate().map(|(n, c)| format!("t.{} = u.k{n}::{}", quote(&c.name), c.kind));
         pairs.collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn is_missing(&self) -> String {
+        self.key.first().map_or("true".into(), |c| format!("(t.{} IS NULL)", quote(&c.name)))
+    }
+
+    fn compared(&self) -> impl Iterator<Item = (usize, &Typed)> {
+        self.columns.iter().enumerate().filter(|(_, column)| self.compare.contains(&column.name))
+    }
+
+    /// True of a row that is as the run left it.
+    fn as_left(&self) -> String {
+        match self.action {
+            Action::Insert => "hashtextextended((t.*)::text, 0) = u.h0".into(),
+            Action::Entry => self.entry_is_ours(),
+            Action::Update | Action::Delete => {
+                let same: Vec<String> = self.compared().map(|(n, column)| same(n, column)).collect();
+                if same.is_empty() { "true".into() } else { format!("({})", same.join(" AND ")) }
+            }
+        }
+    }
+
+    /// Names of the columns that are not as the run left them.
+    fn changed(&self) -> String {
+        let of = match self.action {
+            Action::Insert => vec![format!("CASE WHEN t IS NOT NULL AND NOT ({}) THEN 'the row' END", self.as_left())],
+            Action::Delete => vec!["'there is another row'".to_owned()],
+            Action::Entry => self.columns.iter().map(|c| format!("CASE WHEN NOT coalesce({}, false) THEN {} END", self.as_left(), quote_literal(&c.name))).collect(),
+            Action::Update => self.compared().map(|(n, c)| format!("CASE WHEN NOT ({}) THEN {} END", same(n, c), quote_literal(&c.name))).collect(),
+        };
+        let there = if self.action == Action::Delete { "true".to_owned() } else { format!("NOT {}", self.is_missing()) };
+        format!("CASE WHEN {there} THEN array_remove(ARRAY[{}]::text[], NULL) ELSE '{{}}'::text[] END", of.join(", "))
+    }
+
+    /// Columns that decide go back; values of the moment (`updated_at`) only where they, too, are as the run left them: the
+    /// application may have touched them with a write to another column.
+    fn set_columns(&self) -> String {
+        let sets = self.columns.iter().enumerate().map(|(n, column)| {
+            let (name, before) = (quote(&column.name), format!("u.b{n}::{}", column.kind));
+            if self.compare.contains(&column.name) {
+                format!("{name} = {before}")
+            } else {
+                format!("{name} = CASE WHEN {} THEN {before} ELSE t.{name} END", same(n, column))
+            }
+        });
+        sets.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Removed rows come back whole; where there is another row by now, that one stays.
+    fn insert_again(&self, wanted: &str) -> String {
+        let names: Vec<String> = self.columns.iter().map(|c| quote(&c.name)).collect();
+        let values: Vec<String> = self.columns.iter().enumerate().map(|(n, c)| format!("u.b{n}::{}", c.kind)).collect();
+        let key: Vec<String> = self.key.iter().enumerate().map(|(n, c)| format!("t.{}::text AS k{n}", quote(&c.name))).collect();
+        let overriding = if self.columns.iter().any(|c| c.identity) { "OVERRIDING SYSTEM VALUE " } else { "" };
+        format!(
+            "INSERT INTO {} AS t ({}) {overriding}SELECT {} FROM u WHERE {wanted} ON CONFLICT DO NOTHING RETURNING {}",
+            self.table,
+            names.join(", "),
+            values.join(", "),
+            key.join(", ")
+        )
+    }
+
+    fn entry_is_ours(&self) -> String {
+        let Some(column) = self.columns.first() else { return "false".into() };
+        let at = at_path(&format!("t.{}", quote(&column.name)), &self.path);
+        format!(
+            "(({at} - '{{at,result}}'::text[]) = {}::jsonb AND {at}->>'result' IN ('written', 'redacted'))",
+            quote_literal(&self.entry.to_string())
+        )
+    }
+
+    /// The entry goes, and with it the objects that were made for it, where nothing else is in them by now.
+    fn set_entry(&self) -> String {
+        let Some(column) = self.columns.first() else { return String::new() };
+        let name = quote(&column.name);
+        let path = path_array(&self.path);
+        let mut without = format!("(t.{name} #- {path})");
+        for level in (1..self.path.len()).rev() {
+            let parent = path_array(self.path.get(..level).unwrap_or_default());
+            without = format!("(CASE WHEN u.h0 <= {level} AND {without} #> {parent} = '{{}}' THEN {without} #- {parent} ELSE {without} END)");
+        }
+        format!(
+            "{name} = CASE WHEN u.b0 IS NOT NULL THEN jsonb_set(t.{name}, {path}, u.b0::jsonb)
+                      WHEN u.h0 = 0 AND {without} = '{{}}' THEN NULL ELSE {without} END"
+        )
+    }
+
+    /// The table of audit entries says what was put back, too.
+    fn audit_entries(&self) -> String {
+        let Some((table, run, digest)) = self.audit.as_ref().filter(|_| self.action != Action::Entry) else { return String::new() };
+        let key = self.key.iter().enumerate().map(|(n, c)| format!("{}, x.k{n}", quote_literal(&c.name)));
+        format!(
+            ", a AS (INSERT INTO {table} (run, plan_digest, table_name, key, action, result)
+                 SELECT {}, {}, {}, jsonb_build_object({}), 'Undo{}', 'undone' FROM x ON CONFLICT DO NOTHING)",
+            quote_literal(run),
+            quote_literal(digest),
+            quote_literal(&self.table),
+            key.collect::<Vec<_>>().join(", "),
+            self.action.as_str()
+        )
     }
 }
 
-/// Columns that decide must be unchanged; values of the moment (`updated_at`) go back only if they are, too: the
-/// application may have touched them with a write to another column.
-fn data(write: &Write) -> (String, String) {
-    let same =
-        |name: &str| format!("hashtextextended(t.{}::text, 0) IS NOT DISTINCT FROM (u.after->>{})::int8", quote(name), quote_literal(name));
-    let sets = write.columns.iter().map(|(name, kind)| {
-        let (column, before) = (quote(name), format!("(u.before->>{})::{kind}", quote_literal(name)));
-        if write.compare.contains(name) {
-            format!("{column} = {before}")
-        } else {
-            format!("{column} = CASE WHEN {} THEN {before} ELSE t.{column} END", same(name))
-        }
-    });
-    let unchanged: Vec<String> = write.compare.iter().map(|name| same(name)).collect();
-    (sets.collect::<Vec<_>>().join(", "), unchanged.join(" AND "))
-}
-
-/// Where the column is as the run left it, the whole of it goes back; where the application wrote beside the entry, only
-/// the entry does.
-fn audit(write: &Write, path: &[String]) -> (String, String) {
-    let Some((name, _)) = write.columns.first() else { return (String::new(), "false".into()) };
-    let (column, literal) = (format!("t.{}", quote(name)), quote_literal(name));
-    let before = format!("(u.before->>{literal})::jsonb");
-    let before_entry = at_path(&before, path);
-    let sets = format!(
-        "{} = CASE WHEN hashtextextended({column}::text, 0) IS NOT DISTINCT FROM (u.after->>{literal})::int8 THEN {before}
-              WHEN {before_entry} IS NULL THEN {column} #- {path}
-              ELSE jsonb_set({column}, {path}, {before_entry}) END",
-        quote(name),
-        path = path_array(path),
-    );
-    (sets, format!("{}::text = u.entry", at_path(&column, path)))
+/// True where a column holds what the run wrote. The hash of NULL is NULL.
+fn same(n: usize, column: &Typed) -> String {
+    format!("hashtextextended(t.{}::text, 0) IS NOT DISTINCT FROM u.h{n}", quote(&column.name))
 }

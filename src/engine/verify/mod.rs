@@ -26,17 +26,30 @@ pub async fn against_ledger(connection: &mut PgConnection, ledger: &Ledger) -> R
 
 async fn written_as_planned(connection: &mut PgConnection, ledger: &Ledger) -> Result<CheckStatus, LedgerError> {
     let run = ledger.run(connection).await?;
+    let totals = ledger.totals(connection).await?;
+    let result = crate::engine::apply::result(connection, ledger).await?;
     let sql = format!(
-        "SELECT (SELECT count(DISTINCT ordinal) FROM {undo} WHERE run_uid = $1),
-                (SELECT coalesce(sum(written), 0)::int8 FROM {batches} WHERE run_uid = $1)",
+        "SELECT (SELECT count(*) FROM (SELECT DISTINCT u.range, p FROM {undo} u, unnest(u.hashes) AS p WHERE u.run_uid = $1 AND u.role = 'row') AS rows),
+                (SELECT coalesce(sum(written), 0)::int8 FROM {batches} WHERE run_uid = $1), (SELECT rows_digest FROM {runs} WHERE uid = $1),
+                (SELECT coalesce(bool_or(write ? 'recompute'), false) FROM {runs}, jsonb_array_elements(writes) AS write WHERE uid = $1)",
         undo = ledger.table("undo"),
         batches = ledger.table("batches"),
+        runs = ledger.table("runs"),
     );
-    let (rows, in_batches): (i64, i64) =
+    let (rows, in_batches, planned_digest, recompute): (i64, i64, String, bool) =
         sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_one(connection).await?;
-    let whole = run.written + run.drifted == run.planned && rows == run.written && in_batches == run.written;
-    let message =
-        format!("{} of {} planned rows written, {} left alone as drifted, {rows} can be undone", run.written, run.planned, run.drifted);
+    let handled = totals.written + totals.drifted + totals.quarantined;
+    let all = totals.handled == run.planned && (handled == run.planned || (recompute && handled < run.planned));
+    // Where every planned row was written, what was written is what was approved, to the last value.
+    let same = recompute || totals.written != run.planned || result.rows_digest == planned_digest;
+    let whole = all && same && rows == totals.written && in_batches == totals.written;
+    let mut message = format!(
+        "{} of {} planned rows written, {} left alone as drifted, {} refused by the database, {rows} can be undone",
+        totals.written, run.planned, totals.drifted, totals.quarantined
+    );
+    if !same {
+        message.push_str("; the digest of what was written is not the plan's");
+    }
     Ok(status("written-as-planned", if whole { CheckResult::Passed } else { CheckResult::Failed }, message))
 }
 

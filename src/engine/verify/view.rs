@@ -13,18 +13,29 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 pub async fn publish(connection: &mut PgConnection, ledger: &Ledger, model: &Model, reader: Option<&str>) -> Result<(), LedgerError> {
     let Some(target) = model.writes.first() else { return Ok(()) };
     let view = ledger.table("written");
+    // A list a key column, an element a row: side by side again.
+    let lists = target.key.iter().enumerate().map(|(n, column)| {
+        format!("min(texts) FILTER (WHERE name = {}) AS l{n}", quote_literal(&column.name))
+    });
+    let (lists, sets): (Vec<String>, Vec<String>) = (lists.collect(), (0..target.key.len()).map(|n| format!("l.l{n}")).collect());
+    let names: Vec<String> = (0..target.key.len()).map(|n| format!("k{n}")).collect();
     let columns: Vec<String> = target
         .key
         .iter()
-        .map(|column| format!("(key->>{})::{} AS {}", quote_literal(&column.name), column.full_type, quote(&column.name)))
+        .enumerate()
+        .map(|(n, column)| format!("k.k{n}::{} AS {}", column.full_type, quote(&column.name)))
         .collect();
     let mut statements = vec![
         format!("DROP VIEW IF EXISTS {view}"),
         format!(
-            "CREATE VIEW {view} AS SELECT {} FROM {} WHERE run_uid = {} AND seq = 0 AND path IS NULL",
+            "CREATE VIEW {view} AS SELECT {} FROM (SELECT {} FROM {} WHERE run_uid = {} AND seq = 0 AND action <> 'Entry' AND role = 'key'
+                 GROUP BY range, batch, action) AS l, unnest({}) AS k({})",
             columns.join(", "),
+            lists.join(", "),
             ledger.table("undo"),
             quote_literal(ledger.uid()),
+            sets.join(", "),
+            names.join(", "),
         ),
     ];
     if let Some(reader) = reader {

@@ -2,7 +2,7 @@
 
 use super::findings::Findings;
 use super::{Cut, unmeasured};
-use crate::engine::catalog::{CatalogError, Privilege, require};
+use crate::engine::catalog::CatalogError;
 use crate::engine::model::{Model, ModelError};
 use crate::steps::StepContext;
 use sqlx::postgres::PgConnection;
@@ -17,7 +17,7 @@ pub(super) async fn check(
     let spec = &context.input.spec;
     let Some(sql) = &spec.backfill.sql else { return Ok(()) };
     let adds = spec.migrations.as_ref().map(|m| m.adds.as_slice()).unwrap_or_default();
-    let model = match Model::resolve(reader, sql, adds).await {
+    let model = match Model::resolve(reader, sql, adds, &[]).await {
         Ok(model) => model,
         Err(error) => return refused(&error, findings),
     };
@@ -41,18 +41,12 @@ async fn rights(model: &Model, reader: &mut PgConnection, writer: &mut PgConnect
         Err(CatalogError::Database(error)) => Err(Cut::from(error)),
         Err(other) => Err(Cut::Lost(other.to_string())),
     };
-    for connection in [&mut *reader, &mut *writer] {
-        wants(require(connection, &model.source.table, Privilege::Select, &[]).await)?;
-        for write in &model.writes {
-            wants(require(connection, &write.table, Privilege::Select, &[]).await)?;
-        }
+    for right in model.reads() {
+        wants(right.require(reader).await)?;
+        wants(right.require(writer).await)?;
     }
-    for write in &model.writes {
-        let columns: Vec<_> = write.sets.iter().map(|set| &set.column).collect();
-        wants(require(writer, &write.table, Privilege::Update, &columns).await)?;
-    }
-    if let Some(audit) = &model.audit {
-        wants(require(writer, &model.source.table, Privilege::Update, &[&audit.column]).await)?;
+    for right in model.changes() {
+        wants(right.require(writer).await)?;
     }
     if missing.is_empty() {
         findings.passed("role", "the role may read and write what the run does");
@@ -79,8 +73,11 @@ fn refused(error: &ModelError, findings: &mut Findings) -> Result<(), Cut> {
         ModelError::KeyColumnWritten { .. }
         | ModelError::ColumnSetTwice { .. }
         | ModelError::AuditNotJsonb { .. }
-        | ModelError::AuditColumnWritten { .. } => "columns",
+        | ModelError::ConflictKeyNotSet { .. }
+        | ModelError::AuditColumnWritten { .. }
+        | ModelError::AuditedRowDeleted { .. } => "columns",
         ModelError::ExpressionRefused { .. }
+        | ModelError::AliasTwice { .. }
         | ModelError::ExpressionInvalid { .. }
         | ModelError::NothingPlannable { .. }
         | ModelError::Database(_) => "expressions",

@@ -1,0 +1,112 @@
+//! What a worker knows while it applies: the model, its questions, and where its rows stand.
+
+use super::{ApplyError, ApplyOptions};
+use crate::engine::ledger::{Claimer, Ledger};
+use crate::engine::model::{AuditTarget, Model};
+use crate::engine::query::{self, Moment, Question, Rows};
+use crate::engine::row::{Judged, Key, Keys};
+use crate::engine::sql::quote_literal;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+/// What reading ahead and writing have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) model: Model,
+    pub(super) ledger: Ledger,
+    pub(super) claimer: Claimer,
+    /// What would be written, with values of the moment and versions.
+    pub(super) question: Question,
+    /// The epoch of the run.
+    pub(super) epoch: i64,
+    /// A source that is only read may belong to another role: locking a row takes the right to change it.
+    pub(super) locks_source: bool,
+    /// What all audit entries of the run have in common, as JSON.
+    pub(super) entry: String,
+    /// Namespace and name.
+    pub(super) run: String,
+    pub(super) plan_digest: String,
+}
+
+impl Context {
+    pub(super) async fn new(
+        connection: &mut PgConnection,
+        options: ApplyOptions<'_>,
+        claimer: &Claimer,
+        epoch: i64,
+    ) -> Result<Self, ApplyError> {
+        let model = Model::resolve(connection, options.spec, &[], &options.plan.parameters).await?;
+        model.require_writable(connection).await?;
+        let question = query::question(&model, Rows::Keys, Moment::Apply);
+        let sql = "SELECT has_any_column_privilege($1::oid, 'UPDATE')";
+        let locks_source = sqlx::query_scalar(sql).persistent(false).bind(model.source.table.oid).fetch_one(connection).await?;
+        let run = format!("{}/{}", options.run.namespace, options.run.name);
+        let plan_digest = options.plan.digest.clone();
+        let entry = serde_json::json!({"source": "backfill", "run": run, "planDigest": plan_digest}).to_string();
+        let (ledger, claimer) = (options.ledger.clone(), claimer.clone());
+        Ok(Self { model, ledger, claimer, question, epoch, locks_source, entry, run, plan_digest })
+    }
+
+    /// Makes what the run writes beside the data: the table of audit entries, and the description of its writes in the ledger.
+    pub(super) async fn prepare(&self, connection: &mut PgConnection) -> Result<(), ApplyError> {
+        if let Some(AuditTarget::Table(table)) = &self.model.audit {
+            ensure_audit_table(connection, table).await?;
+        }
+        let describe = |(seq, write): (usize, &crate::engine::model::Target)| {
+            let compare: Vec<&str> = write.planned().map(|set| set.column.name.as_str()).collect();
+            let mut described = serde_json::json!({"seq": seq, "table": write.table.quoted(), "compare": compare});
+            if let Some(described) = described.as_object_mut().filter(|_| self.model.recompute) {
+                described.insert("recompute".into(), true.into());
+            }
+            described
+        };
+        let mut writes: Vec<serde_json::Value> = self.model.writes.iter().enumerate().map(describe).collect();
+        match &self.model.audit {
+            Some(AuditTarget::Column { path, .. }) => {
+                let entry: serde_json::Value = serde_json::from_str(&self.entry).unwrap_or_default();
+                let table = self.model.source.table.quoted();
+                writes.push(serde_json::json!({"seq": writes.len(), "table": table, "path": path, "entry": entry}));
+            }
+            Some(AuditTarget::Table(table)) => {
+                for write in &mut writes {
+                    if let Some(write) = write.as_object_mut() {
+                        write.insert("audit".into(), serde_json::json!({"table": table, "run": self.run, "planDigest": self.plan_digest}));
+                    }
+                }
+            }
+            None => {}
+        }
+        let sql = format!("UPDATE {} SET writes = $2::jsonb, state = 'Applying' WHERE uid = $1 AND epoch = $3 AND state = 'Claimed'", self.ledger.table("runs"));
+        let update = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(self.ledger.uid());
+        update.bind(serde_json::Value::Array(writes).to_string()).bind(self.epoch).execute(connection).await?;
+        Ok(())
+    }
+
+    /// True where the row would be written as it was planned.
+    pub(super) fn is_as_planned(&self, fingerprint: i64, key: &Key, judged: Option<&Judged>) -> bool {
+        judged.is_some_and(|row| row.audit_fits && !row.changes.is_empty() && row.fingerprint(&self.model, key).0 == fingerprint)
+    }
+
+    /// The keys of some places of a range.
+    pub(super) fn keys(columns: &[Vec<String>], places: &[usize]) -> Keys {
+        let of = |column: &Vec<String>| places.iter().map(|place| column.get(*place).cloned().unwrap_or_default()).collect();
+        Keys { places: places.iter().map(|place| i32::try_from(*place).unwrap_or(i32::MAX)).collect(), columns: columns.iter().map(of).collect() }
+    }
+}
+
+/// One entry for each row and action; nothing is done where the table is there.
+async fn ensure_audit_table(connection: &mut PgConnection, table: &str) -> Result<(), ApplyError> {
+    let there: bool =
+        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").persistent(false).bind(table).fetch_one(&mut *connection).await?;
+    if there {
+        return Ok(());
+    }
+    let create = format!(
+        "CREATE TABLE IF NOT EXISTS {table} (run text NOT NULL, plan_digest text NOT NULL, table_name text NOT NULL, key jsonb NOT NULL,
+             action text NOT NULL, result text NOT NULL, at timestamptz NOT NULL DEFAULT now(), UNIQUE (run, table_name, key, action))"
+    );
+    let comment = format!("COMMENT ON TABLE {table} IS {}", quote_literal("backfill.dev audit: an entry for each row that a run wrote"));
+    for sql in [create, comment] {
+        sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(&mut *connection).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! Reads ahead: claims ranges, asks what would be written for their rows, and compares that with the plan, on a connection
+//! of its own, while the batch before is written.
+
+use super::ApplyError;
+use super::context::Context;
+use crate::engine::row::{self, Judged, Key, RowError, show};
+use crate::postgres::{describe, sqlstate};
+use sqlx::PgConnection;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::mpsc;
+use crate::engine::ledger::ClaimedRange;
+
+/// Rows that make one batch, judged.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// Their range.
+    pub(super) range: Arc<ClaimedRange>,
+    /// Places of the rows in it.
+    pub(super) places: Vec<usize>,
+    /// What would be written, by place.
+    pub(super) judged: BTreeMap<i32, Judged>,
+    /// Rows whose expressions fail, by place.
+    pub(super) refused: BTreeMap<usize, Refused>,
+}
+
+/// What the database said of a row that it refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// PostgreSQL's error code.
+    pub(super) sqlstate: String,
+    /// Its words, without values.
+    pub(super) message: String,
+}
+
+impl Refused {
+    /// Errors that a row's values cause: of the data (22) and of constraints (23), and those that triggers raise (P0).
+    pub(super) fn of(error: &sqlx::Error) -> Option<Self> {
+        let sqlstate = sqlstate(error)?;
+        let by_data = ["22", "23", "P0"].iter().any(|class| sqlstate.starts_with(class));
+        by_data.then(|| Self { sqlstate, message: describe(error) })
+    }
+}
+
+/// Sends batches until no range can be claimed. `size` is read before each one.
+pub(super) async fn read_ahead(
+    mut connection: PgConnection,
+    context: Arc<Context>,
+    size: Arc<AtomicUsize>,
+    sender: mpsc::Sender<Result<Prepared, ApplyError>>,
+) {
+    loop {
+        let range = match context.ledger.claim_range(&mut connection, &context.claimer).await {
+            Ok(Some(range)) => Arc::new(range),
+            Ok(None) => return,
+            Err(error) => {
+                let _ = sender.send(Err(error.into())).await;
+                return;
+            }
+        };
+        let mut next = range.cursor;
+        while next < range.rows.len() {
+            let places = places(&range, next, size.load(Ordering::Relaxed));
+            next = places.last().map_or(range.rows.len(), |last| last + 1);
+            let prepared = prepare(&mut connection, &context, &range, places).await;
+            let failed = prepared.is_err();
+            if sender.send(prepared).await.is_err() || failed {
+                return;
+            }
+        }
+    }
+}
+
+/// The next places: so many that no more than `size` target rows are written, but at least one.
+fn places(range: &ClaimedRange, first: usize, size: usize) -> Vec<usize> {
+    let mut writes = 0;
+    let weight = |place: usize| range.rows.weights.get(place).map_or(1, |weight| usize::try_from(*weight).unwrap_or(1));
+    (first..range.rows.len())
+        .take_while(|place| {
+            writes += weight(*place);
+            writes <= size || *place == first
+        })
+        .collect()
+}
+
+async fn prepare(
+    connection: &mut PgConnection,
+    context: &Context,
+    range: &Arc<ClaimedRange>,
+    places: Vec<usize>,
+) -> Result<Prepared, ApplyError> {
+    let (mut judged, mut refused) = (BTreeMap::new(), BTreeMap::new());
+    let mut pieces = vec![places.clone()];
+    // A row whose values an expression does not take is found by halves.
+    while let Some(piece) = pieces.pop() {
+        let keys = Context::keys(&range.rows.keys, &piece);
+        match row::judge(connection, &context.model, &context.question, &keys).await {
+            Ok(answers) => judged.extend(answers),
+            Err(RowError::Database(error)) => match (Refused::of(&error), piece.as_slice()) {
+                (Some(why), [place]) => {
+                    refused.insert(*place, why);
+                }
+                (Some(_), _) => {
+                    let (first, second) = piece.split_at(piece.len() / 2);
+                    pieces.extend([first.to_vec(), second.to_vec()]);
+                }
+                (None, _) => return Err(error.into()),
+            },
+            // What was found unique at plan is not any more: the row drifted, and its judgement would be none.
+            Err(RowError::NotUnique(_) | RowError::InsertConflict { .. } | RowError::Referred { .. }) if piece.len() == 1 => {}
+            Err(RowError::NotUnique(_) | RowError::InsertConflict { .. } | RowError::Referred { .. }) => {
+                let (first, second) = piece.split_at(piece.len() / 2);
+                pieces.extend([first.to_vec(), second.to_vec()]);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Prepared { range: Arc::clone(range), places, judged, refused })
+}
+
+impl Prepared {
+    /// The key of a source row.
+    pub(super) fn key(&self, context: &Context, place: usize) -> Key {
+        self.range.rows.key(place, context.model.source.key.len())
+    }
+
+    /// Keys for people.
+    pub(super) fn show(&self, context: &Context, place: usize) -> String {
+        show(&self.key(context, place))
+    }
+
+    /// Two halves, in order.
+    pub(super) fn halves(mut self) -> (Self, Self) {
+        let second = self.places.split_off(self.places.len() / 2);
+        let first_of_second = second.first().copied().unwrap_or(usize::MAX);
+        let judged = self.judged.split_off(&i32::try_from(first_of_second).unwrap_or(i32::MAX));
+        let refused = self.refused.split_off(&first_of_second);
+        let second = Self { range: Arc::clone(&self.range), places: second, judged, refused };
+        (self, second)
+    }
+}

@@ -1,0 +1,142 @@
+//! Pieces of the statements that change data: the arrays that they are given, and the lists that undo gets from them.
+
+use super::write::BatchNumber;
+use crate::engine::catalog::Column;
+use crate::engine::ledger::Ledger;
+use crate::engine::model::Source;
+use crate::engine::sql::{quote, quote_literal};
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Postgres};
+use std::fmt::Write as _;
+
+/// Lists of the same length, bound as arrays: `v` in the statement.
+#[derive(Debug, Default)]
+pub(super) struct Arrays {
+    places: Vec<i32>,
+    names: Vec<String>,
+    texts: Vec<Vec<Option<String>>>,
+}
+
+/// `$1` is the run, `$2` the range, `$3` the batch; then the places, then the texts.
+const PLACES: usize = 4;
+
+impl Arrays {
+    /// The places of the rows.
+    pub(super) fn places(&mut self, places: impl Iterator<Item = i32>) {
+        self.places = places.collect();
+    }
+
+    /// A list of texts.
+    pub(super) fn texts(&mut self, name: String, texts: impl Iterator<Item = Option<String>>) {
+        self.names.push(name);
+        self.texts.push(texts.collect());
+    }
+
+    /// `SELECT … FROM unnest(…)`.
+    pub(super) fn select(&self) -> String {
+        let mut arrays = format!("${PLACES}::int4[]");
+        let mut names = "place".to_owned();
+        for (n, name) in self.names.iter().enumerate() {
+            let _ = write!(arrays, ", ${}::text[]", PLACES + 1 + n);
+            let _ = write!(names, ", {name}");
+        }
+        format!("SELECT * FROM unnest({arrays}) AS v({names})")
+    }
+
+    /// The statement with everything bound.
+    pub(super) fn query<'q>(&mut self, sql: String, ledger: &Ledger, number: BatchNumber) -> Query<'q, Postgres, PgArguments> {
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid().to_owned()).bind(number.range).bind(number.batch);
+        let query = query.bind(std::mem::take(&mut self.places));
+        std::mem::take(&mut self.texts).into_iter().fold(query, Query::bind)
+    }
+}
+
+/// What undo is given of the written rows, as an INSERT beside the statement.
+#[derive(Debug)]
+pub(super) struct Undo {
+    table: String,
+    lists: Vec<String>,
+    rows: Vec<String>,
+    seq: usize,
+    action: &'static str,
+}
+
+impl Undo {
+    /// For the rows of one write, by their places.
+    pub(super) fn new(ledger: &Ledger, seq: usize, action: &'static str) -> Self {
+        let mut undo = Self { table: ledger.table("undo"), lists: Vec::new(), rows: Vec::new(), seq, action };
+        undo.row(seq, action, "row", "", None, Some("w.place::int8"));
+        undo
+    }
+
+    fn list(&mut self, expression: &str) -> String {
+        if let Some(n) = self.lists.iter().position(|list| list == expression) {
+            return format!("l.l{n}");
+        }
+        self.lists.push(expression.to_owned());
+        format!("l.l{}", self.lists.len() - 1)
+    }
+
+    fn row(&mut self, seq: usize, action: &str, role: &str, name: &str, texts: Option<&str>, hashes: Option<&str>) {
+        let texts = texts.map_or("NULL::text[]".into(), |texts| self.list(texts));
+        let hashes = hashes.map_or("NULL::int8[]".into(), |hashes| self.list(hashes));
+        self.rows.push(format!("({seq}, '{action}', '{role}', {}, {texts}, {hashes})", quote_literal(name)));
+    }
+
+    /// The columns that name the written row.
+    pub(super) fn keys(&mut self, key: &[Column]) {
+        for (n, column) in key.iter().enumerate() {
+            self.row(self.seq, self.action, "key", &column.name, Some(&format!("w.k{n}")), None);
+        }
+    }
+
+    /// A column: its old value, and the hash of its new one.
+    pub(super) fn column(&mut self, name: &str, old: Option<usize>, hash: Option<usize>) {
+        let (old, hash) = (old.map(|n| format!("w.o{n}")), hash.map(|n| format!("w.h{n}")));
+        self.row(self.seq, self.action, "column", name, old.as_deref(), hash.as_deref());
+    }
+
+    /// The audit entry: what was at its path.
+    pub(super) fn entry(&mut self, column: &Column) {
+        self.row(self.seq, self.action, "column", &column.name, Some("w.entry"), Some("w.depth::int8"));
+    }
+
+    /// The audit entry that went into the written row itself.
+    pub(super) fn own_entry(&mut self, seq: usize, key: &[Column], column: &Column) {
+        self.row(seq, "Entry", "row", "", None, Some("w.place::int8"));
+        for (n, column) in key.iter().enumerate() {
+            self.row(seq, "Entry", "key", &column.name, Some(&format!("w.k{n}")), None);
+        }
+        self.row(seq, "Entry", "column", &column.name, Some("w.entry"), Some("w.depth::int8"));
+    }
+
+    /// The INSERT, as a further common table expression; `from` has the written rows.
+    pub(super) fn insert(&self, from: &str) -> String {
+        let lists: Vec<String> = self.lists.iter().enumerate().map(|(n, list)| format!("array_agg({list}) AS l{n}")).collect();
+        format!(
+            ", u AS (INSERT INTO {table} (run_uid, range, batch, seq, action, role, name, texts, hashes)
+                 SELECT $1, $2, $3, r.* FROM (SELECT {lists} FROM {from} AS w HAVING count(*) > 0) AS l,
+                 LATERAL (VALUES {rows}) AS r(seq, action, role, name, texts, hashes))",
+            table = self.table,
+            lists = lists.join(", "),
+            rows = self.rows.join(", "),
+        )
+    }
+}
+
+/// The target's key is the one that was read.
+pub(super) fn key_equals(alias: &str, key: &[Column]) -> String {
+    let pairs = key.iter().enumerate().map(|(n, c)| format!("{alias}.{} = v.k{n}::{}", quote(&c.name), c.base_type));
+    pairs.collect::<Vec<_>>().join(" AND ")
+}
+
+/// The source row is in the version in which it was read, where that is asked.
+pub(super) fn source_is_as_read(source: &Source) -> String {
+    let pairs = source.key.iter().enumerate().map(|(n, c)| format!("s.{} = v.s{n}::{}", quote(&c.name), c.base_type));
+    format!(
+        "(v.source IS NULL OR EXISTS (SELECT FROM {} AS s WHERE {} AND s.xmin = v.source::xid))",
+        source.table.quoted(),
+        pairs.collect::<Vec<_>>().join(" AND ")
+    )
+}

@@ -1,0 +1,177 @@
+//! One worker with one pair of connections: reads ahead on one, writes on the other, until nothing is left or an error comes.
+
+use super::batch::{self, Mode, Standing};
+use super::context::Context;
+use super::read_ahead::{Prepared, Refused, read_ahead};
+use super::{ApplyError, ApplyOptions, Control, Ending, drift, load};
+use crate::engine::connector::Connector;
+use crate::engine::ledger::{Claimer, State, Totals};
+use sqlx::{Connection as _, PgConnection};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// How often progress over all workers is asked.
+const ASK_TOTALS: Duration = Duration::from_secs(1);
+/// How often a worker that has nothing to claim looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// All of the work, or up to the first error.
+pub(super) async fn work(
+    connector: &impl Connector,
+    options: ApplyOptions<'_>,
+    claimer: &Claimer,
+    control: &mut Control,
+    progress: &mut impl FnMut(i64, i64),
+) -> Result<Ending, ApplyError> {
+    let mut connection = connector.connect().await?;
+    let epoch = options.ledger.begin(&mut connection, options.attempt).await?;
+    let context = Arc::new(Context::new(&mut connection, options, claimer, epoch).await?);
+    load::load(&mut connection, options, epoch).await?;
+    if let Some(ending) = drift::check(&mut connection, &context, options).await? {
+        return Ok(ending);
+    }
+    context.prepare(&mut connection).await?;
+    let mut worker = Worker { context, options, control, told: Instant::now(), quarantined: 0, standing: None };
+    loop {
+        let ending = worker.write_all(connector, &mut connection, progress).await?;
+        let totals = worker.tell(&mut connection, progress, true).await?;
+        if ending.is_some() || totals.open == 0 {
+            if totals.open == 0 {
+                worker.finish(&mut connection, epoch).await?;
+            }
+            // Only a courtesy: all is committed.
+            let _ = connection.close().await;
+            return Ok(if totals.open == 0 { Ending::Done } else { ending.unwrap_or(Ending::Stopped) });
+        }
+        // What is left is in other workers' hands; one of them may die.
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = options.stop.cancelled() => return Ok(Ending::Stopped),
+        }
+    }
+}
+
+struct Worker<'a> {
+    context: Arc<Context>,
+    options: ApplyOptions<'a>,
+    control: &'a mut Control,
+    told: Instant,
+    quarantined: i64,
+    /// Number of the range in hand, and where it stands.
+    standing: Option<(i64, Standing)>,
+}
+
+impl Worker<'_> {
+    /// Writes what can be claimed; `None` where that is all.
+    async fn write_all(
+        &mut self,
+        connector: &impl Connector,
+        connection: &mut PgConnection,
+        progress: &mut impl FnMut(i64, i64),
+    ) -> Result<Option<Ending>, ApplyError> {
+        let size = Arc::new(AtomicUsize::new(self.control.size()));
+        let (sender, mut receiver) = mpsc::channel(1);
+        let reader = connector.connect().await?;
+        let reading = tokio::spawn(read_ahead(reader, Arc::clone(&self.context), Arc::clone(&size), sender));
+        let ending = self.write_each(connection, &mut receiver, &size, progress).await;
+        // Dropping the receiver ends the reader at its next batch; its claim on a range is given up with this process.
+        drop(receiver);
+        reading.abort();
+        let _ = reading.await;
+        ending
+    }
+
+    async fn write_each(
+        &mut self,
+        connection: &mut PgConnection,
+        receiver: &mut mpsc::Receiver<Result<Prepared, ApplyError>>,
+        size: &AtomicUsize,
+        progress: &mut impl FnMut(i64, i64),
+    ) -> Result<Option<Ending>, ApplyError> {
+        while let Some(prepared) = receiver.recv().await {
+            if self.options.stop.is_cancelled() {
+                return Ok(Some(Ending::Stopped));
+            }
+            if self.control.refresh().suspended() {
+                return Ok(Some(Ending::Suspended));
+            }
+            self.write_prepared(connection, prepared?).await?;
+            size.store(self.control.size(), Ordering::Relaxed);
+            self.tell(connection, progress, false).await?;
+            if !self.control.pause().is_zero() {
+                tokio::select! {
+                    () = tokio::time::sleep(self.control.pause()) => {}
+                    () = self.options.stop.cancelled() => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes a batch. One that a row holds up is written in halves, until that row stands alone.
+    async fn write_prepared(&mut self, connection: &mut PgConnection, prepared: Prepared) -> Result<(), ApplyError> {
+        let range = Arc::clone(&prepared.range);
+        let mut standing = match self.standing.take() {
+            Some((number, standing)) if number == range.number => standing,
+            _ => Standing { batches: range.batches, digest: range.written_digest.clone() },
+        };
+        let mut pieces = VecDeque::from([(prepared, Mode::AsRead)]);
+        while let Some((mut piece, mode)) = pieces.pop_front() {
+            self.within_quarantine(connection, &piece).await?;
+            let drift = self.options.spec.drift.mode;
+            match batch::write(connection, &self.context, &piece, &mut standing, drift, mode).await {
+                Ok(_) => {}
+                Err(ApplyError::Interleaved) if mode == Mode::AsRead => pieces.push_front((piece, Mode::Locked)),
+                Err(error) if piece.places.len() > 1 && error.may_be_of_one_row() => {
+                    let (first, second) = piece.halves();
+                    pieces.push_front((second, Mode::Locked));
+                    pieces.push_front((first, Mode::Locked));
+                }
+                Err(error) => match (error.database().and_then(Refused::of), piece.places.first().copied()) {
+                    (Some(why), Some(place)) if piece.refused.is_empty() => {
+                        piece.refused.insert(place, why);
+                        pieces.push_front((piece, mode));
+                    }
+                    _ => return Err(error),
+                },
+            }
+        }
+        self.standing = Some((range.number, standing));
+        Ok(())
+    }
+
+    /// Holds the refused rows to the limit, over all workers.
+    async fn within_quarantine(&mut self, connection: &mut PgConnection, piece: &Prepared) -> Result<(), ApplyError> {
+        let Some((place, why)) = piece.refused.iter().find(|(place, _)| piece.places.contains(place)) else { return Ok(()) };
+        let max = i64::from(self.options.spec.quarantine.max);
+        let more = i64::try_from(piece.refused.len()).unwrap_or(i64::MAX);
+        self.quarantined = self.context.ledger.totals(connection).await?.quarantined;
+        if self.quarantined.saturating_add(more) <= max {
+            return Ok(());
+        }
+        Err(ApplyError::RowRefused { key: piece.show(&self.context, *place), sqlstate: why.sqlstate.clone(), message: why.message.clone(), max })
+    }
+
+    /// Says how far all workers are together, at most once a second unless it is asked for.
+    async fn tell(&mut self, connection: &mut PgConnection, progress: &mut impl FnMut(i64, i64), now: bool) -> Result<Totals, ApplyError> {
+        if !now && self.told.elapsed() < ASK_TOTALS && !self.options.tell_each_batch {
+            return Ok(Totals { open: 1, ..Totals::default() });
+        }
+        self.told = Instant::now();
+        let totals = self.context.ledger.totals(connection).await?;
+        progress(totals.handled, totals.planned);
+        Ok(totals)
+    }
+
+    /// Every range is done.
+    async fn finish(&self, connection: &mut PgConnection, epoch: i64) -> Result<(), ApplyError> {
+        let mut transaction = connection.begin().await?;
+        self.context.ledger.fence(&mut transaction, epoch).await?;
+        self.context.ledger.set_state(&mut transaction, State::Applied).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}

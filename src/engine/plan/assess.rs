@@ -1,0 +1,112 @@
+//! What becomes of each source row, as far as it can be said of the row alone: done for many rows side by side.
+
+use super::PlanError;
+use super::validate::{Rules, Violation};
+use crate::engine::model::Model;
+use crate::engine::query::Question;
+use crate::engine::row::{self, Judged, Key};
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use std::sync::Arc;
+
+/// What all rows are assessed with.
+#[derive(Debug)]
+pub(super) struct Assessor {
+    pub(super) model: Model,
+    pub(super) question: Question,
+    pub(super) rules: Rules,
+}
+
+/// A source row, assessed.
+#[derive(Debug)]
+pub(super) struct Assessed {
+    pub(super) key: Key,
+    pub(super) winner: Key,
+    pub(super) verdict: Verdict,
+}
+
+/// What becomes of a source row.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Another one of its group counts.
+    Lost,
+    /// It fails validation.
+    Invalid(Vec<Violation>),
+    /// It finds nothing to write to.
+    NoMatch,
+    /// What would be written is there.
+    AlreadyDone,
+    /// It would be written.
+    Write(Box<Writing>),
+}
+
+/// What would be written for a source row.
+#[derive(Debug)]
+pub(super) struct Writing {
+    pub(super) judged: Judged,
+    pub(super) fingerprint: i64,
+    /// Of each change, for the digest.
+    pub(super) hashers: Vec<blake3::Hasher>,
+    /// Weight of old and new values.
+    pub(super) bytes: usize,
+}
+
+/// Assesses rows in key order; all rows of one source row are in one chunk.
+pub(super) fn assess(with: &Arc<Assessor>, rows: &[PgRow]) -> Result<Vec<Assessed>, PlanError> {
+    let Assessor { model, question, rules } = with.as_ref();
+    let mut assessed = Vec::with_capacity(rows.len());
+    let mut rest = rows;
+    while let Some(first) = rest.first() {
+        let key = row::texts(first, &question.key)?;
+        let mut same = 1;
+        while let Some(next) = rest.get(same)
+            && is_of(next, question, &key)?
+        {
+            same += 1;
+        }
+        let (own, others) = rest.split_at(same);
+        rest = others;
+        let winner = row::texts(first, &question.winner)?;
+        let verdict = verdict(model, question, rules, own, &key)?;
+        assessed.push(Assessed { key, winner, verdict });
+    }
+    Ok(assessed)
+}
+
+/// True where a row is one of the source row with this key.
+pub(super) fn is_of(row: &PgRow, question: &Question, key: &[String]) -> Result<bool, sqlx::Error> {
+    for (at, part) in question.key.clone().zip(key) {
+        if row.try_get::<&str, _>(at)? != part {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn verdict(model: &Model, question: &Question, rules: &Rules, rows: &[PgRow], key: &Key) -> Result<Verdict, PlanError> {
+    let Some(first) = rows.first() else { return Ok(Verdict::NoMatch) };
+    if !first.try_get::<bool, _>(question.counts)? {
+        return Ok(Verdict::Lost);
+    }
+    if !model.rules.is_empty() {
+        let mut values = Vec::with_capacity(question.judged.len());
+        for at in question.judged.clone() {
+            values.push(first.try_get::<Option<&str>, _>(at)?);
+        }
+        let violations = rules.judge(values);
+        if !violations.is_empty() {
+            return Ok(Verdict::Invalid(violations));
+        }
+    }
+    let mut judged = Judged::default();
+    for row in rows {
+        judged.see(model, question, row)?;
+    }
+    if judged.changes.is_empty() {
+        return Ok(if judged.applies { Verdict::AlreadyDone } else { Verdict::NoMatch });
+    }
+    judged.check(model, key)?;
+    let (fingerprint, hashers) = judged.fingerprint(model, key);
+    let bytes = judged.changes.iter().flat_map(|change| change.old.iter().chain(&change.new)).flatten().map(String::len).sum();
+    Ok(Verdict::Write(Box::new(Writing { judged, fingerprint, hashers, bytes })))
+}

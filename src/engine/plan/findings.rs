@@ -1,0 +1,66 @@
+//! What the approver should know of the plan beside its rows: how it is read, what triggers there are, what depends on
+//! the server.
+
+use crate::engine::model::{JoinFrom, Model, WriteAction};
+use crate::engine::query::{self, Question};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+/// A plan that reads more than this for one row that matches says so.
+const READ_FOR_NOTHING_PERCENT: i64 = 90;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// The server's estimate of the rows that match.
+    pub(super) estimate: i64,
+    cost: f64,
+    remarks: Vec<String>,
+}
+
+/// Asks the server how it would read, and the model what it would write.
+pub(super) async fn of(connection: &mut PgConnection, model: &Model, question: &Question) -> Result<Findings, sqlx::Error> {
+    let explain = query::explain(question);
+    let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(explain)).persistent(false).fetch_one(connection).await?;
+    let root = plan.pointer("/0/Plan");
+    let number = |field: &str| root.and_then(|plan| plan.get(field)?.as_f64()).unwrap_or(0.0);
+    #[expect(clippy::cast_possible_truncation, reason = "an estimate of rows is far below 2^53")]
+    let estimate = number("Plan Rows") as i64;
+    Ok(Findings { estimate, cost: number("Total Cost"), remarks: of_model(model) })
+}
+
+fn of_model(model: &Model) -> Vec<String> {
+    let mut remarks = Vec::new();
+    for write in model.writes.iter().filter(|write| !write.triggers.is_empty()) {
+        remarks.push(format!(
+            "{} has BEFORE triggers ({}): columns that they change are written as they say, and left out of equality",
+            write.table.display(),
+            write.triggers.join(", ")
+        ));
+    }
+    for write in model.writes.iter().filter(|write| matches!(write.action, WriteAction::Delete(_))) {
+        remarks.push(format!("rows of {} are deleted; each is kept whole for the way back", write.table.display()));
+    }
+    if model.recompute {
+        remarks.push("drift.mode is Recompute: rule and rows are approved; the values are those of the moment when they are written".into());
+    }
+    for join in &model.joins {
+        if let JoinFrom::Query(_) = join.from {
+            remarks.push(format!("the join {} is a query: rows of its tables may change between reading and writing a batch", join.alias));
+        }
+    }
+    remarks
+}
+
+impl Findings {
+    /// For the approver, once it is known how many rows were read for how many that match.
+    pub(super) fn remarks(self, scanned: i64, matching: i64) -> Vec<String> {
+        let mut remarks = self.remarks;
+        let idle = scanned - matching;
+        if scanned >= 10_000 && idle.saturating_mul(100) > scanned.saturating_mul(READ_FOR_NOTHING_PERCENT) {
+            let percent = idle.saturating_mul(100) / scanned;
+            remarks.push(format!("{percent} percent of the source rows are read for nothing: where has no index that would find the others"));
+        }
+        remarks.push(format!("the server's cost of reading the plan is {:.0} (EXPLAIN)", self.cost));
+        remarks
+    }
+}
