@@ -333,7 +333,8 @@ impl Table {
     pub fn add(&mut self, name: String, type_name: String) {
         if self.columns.iter().all(|c| c.name != name) {
             let (full_type, base_type) = (type_name.clone(), type_name);
-            let column = Column { name, full_type, base_type, max_chars: None, not_null: false, generated: false, computed: false, exists: false };
+            let column =
+                Column { name, full_type, base_type, max_chars: None, not_null: false, generated: false, computed: false, exists: false };
             self.columns.push(column);
         }
     }

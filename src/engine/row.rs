@@ -124,7 +124,12 @@ pub struct Judged {
 ///
 /// # Errors
 /// [`RowError`].
-pub async fn judge(connection: &mut PgConnection, model: &Model, question: &Question, rows: &Keys) -> Result<BTreeMap<i32, Judged>, RowError> {
+pub async fn judge(
+    connection: &mut PgConnection,
+    model: &Model,
+    question: &Question,
+    rows: &Keys,
+) -> Result<BTreeMap<i32, Judged>, RowError> {
     let mut judged: BTreeMap<i32, Judged> = BTreeMap::new();
     let mut found = rows.bind(&question.sql).fetch(&mut *connection);
     while let Some(row) = found.try_next().await? {
@@ -179,7 +184,14 @@ impl Judged {
         Ok(())
     }
 
-    fn see_write(&mut self, row: &PgRow, index: usize, write: &Target, columns: &WriteColumns, question: &Question) -> Result<(), RowError> {
+    fn see_write(
+        &mut self,
+        row: &PgRow,
+        index: usize,
+        write: &Target,
+        columns: &WriteColumns,
+        question: &Question,
+    ) -> Result<(), RowError> {
         let (found, holds): (Option<bool>, Option<bool>) = (row.try_get(columns.found)?, row.try_get(columns.holds)?);
         // Without a target there is no row of the lateral, and so no answer.
         let (Some(found), Some(true)) = (found, holds) else { return Ok(()) };

@@ -112,7 +112,7 @@ async fn another_plan_than_the_approved_one_is_not_applied() {
     let mut plan = bench.plan().await;
     bench.claim().await;
     let text = std::fs::read_to_string(bench.plan_file()).unwrap();
-    std::fs::write(bench.plan_file(), text.replace("[\"12\"]", "[\"11\"]")).unwrap();
+    std::fs::write(bench.plan_file(), text.replacen("\"12\"", "\"11\"", 1)).unwrap();
     let error = bench.apply(&plan).await.unwrap_err();
     assert!(matches!(error, ApplyError::File(PlanFileError::Damaged { .. })), "{error}");
     std::fs::write(bench.plan_file(), text).unwrap();

@@ -126,7 +126,7 @@ async fn data_and_audit_of_one_row_go_and_come_back_together() {
     assert_eq!(bench.number("SELECT count(*) FROM n WHERE v > 100 AND meta #>> '{a,b,result}' = 'written'").await, 20);
     bench.sql("UPDATE n SET v = 7 WHERE id = 3").await;
     let undone = bench.undo().await;
-    assert_eq!((undone.undone, undone.skipped_keys.as_slice()), (19, &["3".to_owned()][..]));
+    assert_eq!((undone.undone, undone.skipped_keys.as_slice()), (19, &["3 (v)".to_owned()][..]));
     assert_eq!(bench.number("SELECT count(*) FROM n WHERE meta #>> '{a,b,result}' = 'written'").await, 1, "the entry stays with its row");
     bench.sql("UPDATE n SET v = 3, meta = NULL WHERE id = 3").await;
     assert_eq!(bench.text(hash).await, before);

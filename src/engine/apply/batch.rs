@@ -177,8 +177,13 @@ impl<'a> Batch<'a> {
             return Ok((Recorded::default(), self.digest));
         };
         let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        let refused: Vec<(usize, &Refused)> =
-            self.prepared.refused.iter().filter(|(place, _)| self.prepared.places.contains(place)).map(|(place, why)| (*place, why)).collect();
+        let refused: Vec<(usize, &Refused)> = self
+            .prepared
+            .refused
+            .iter()
+            .filter(|(place, _)| self.prepared.places.contains(place))
+            .map(|(place, why)| (*place, why))
+            .collect();
         let recorded = Recorded { written: self.written.len(), drifted: self.drifted.len(), quarantined: refused.len() };
         let sql = format!(
             "WITH b AS (INSERT INTO {} (run_uid, range, batch, epoch, first, last, written, drifted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8))
@@ -212,7 +217,12 @@ impl<'a> Batch<'a> {
     }
 }
 
-async fn record_drifted(connection: &mut PgConnection, ledger: &Ledger, range: i64, drifted: &BTreeMap<usize, Key>) -> Result<(), sqlx::Error> {
+async fn record_drifted(
+    connection: &mut PgConnection,
+    ledger: &Ledger,
+    range: i64,
+    drifted: &BTreeMap<usize, Key>,
+) -> Result<(), sqlx::Error> {
     let sql = format!(
         "INSERT INTO {} (run_uid, range, place, key) SELECT $1, $2, p, k::jsonb FROM unnest($3::int4[], $4::text[]) AS d(p, k)",
         ledger.table("drifted")
@@ -232,8 +242,12 @@ async fn quarantine(
     key: &Key,
     why: &Refused,
 ) -> Result<(), sqlx::Error> {
-    let sql = format!("INSERT INTO {} (run_uid, range, place, key, sqlstate, message) VALUES ($1, $2, $3, $4::jsonb, $5, $6)", ledger.table("quarantined"));
-    let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(range).bind(i32::try_from(place).unwrap_or(i32::MAX));
+    let sql = format!(
+        "INSERT INTO {} (run_uid, range, place, key, sqlstate, message) VALUES ($1, $2, $3, $4::jsonb, $5, $6)",
+        ledger.table("quarantined")
+    );
+    let query =
+        sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(range).bind(i32::try_from(place).unwrap_or(i32::MAX));
     query.bind(serde_json::json!(key).to_string()).bind(&why.sqlstate).bind(&why.message).execute(connection).await?;
     Ok(())
 }

@@ -75,7 +75,10 @@ impl Context {
             }
             None => {}
         }
-        let sql = format!("UPDATE {} SET writes = $2::jsonb, state = 'Applying' WHERE uid = $1 AND epoch = $3 AND state = 'Claimed'", self.ledger.table("runs"));
+        let sql = format!(
+            "UPDATE {} SET writes = $2::jsonb, state = 'Applying' WHERE uid = $1 AND epoch = $3 AND state = 'Claimed'",
+            self.ledger.table("runs")
+        );
         let update = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(self.ledger.uid());
         update.bind(serde_json::Value::Array(writes).to_string()).bind(self.epoch).execute(connection).await?;
         Ok(())
@@ -89,7 +92,10 @@ impl Context {
     /// The keys of some places of a range.
     pub(super) fn keys(columns: &[Vec<String>], places: &[usize]) -> Keys {
         let of = |column: &Vec<String>| places.iter().map(|place| column.get(*place).cloned().unwrap_or_default()).collect();
-        Keys { places: places.iter().map(|place| i32::try_from(*place).unwrap_or(i32::MAX)).collect(), columns: columns.iter().map(of).collect() }
+        Keys {
+            places: places.iter().map(|place| i32::try_from(*place).unwrap_or(i32::MAX)).collect(),
+            columns: columns.iter().map(of).collect(),
+        }
     }
 }
 

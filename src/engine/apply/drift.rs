@@ -15,7 +15,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Compares all planned rows with the database, once, before the first batch: by one worker, while the others wait.
 /// `None`: go on.
-pub(super) async fn check(connection: &mut PgConnection, context: &Context, options: ApplyOptions<'_>) -> Result<Option<Ending>, ApplyError> {
+pub(super) async fn check(
+    connection: &mut PgConnection,
+    context: &Context,
+    options: ApplyOptions<'_>,
+) -> Result<Option<Ending>, ApplyError> {
     loop {
         let run = options.ledger.run(connection).await?;
         if run.drift_checked >= 0 {
@@ -45,7 +49,11 @@ pub(super) async fn check(connection: &mut PgConnection, context: &Context, opti
 }
 
 /// How many planned rows have changed, and the first of their keys; `None` where it was stopped.
-async fn compare(connection: &mut PgConnection, context: &Context, options: ApplyOptions<'_>) -> Result<Option<(i64, Vec<String>)>, ApplyError> {
+async fn compare(
+    connection: &mut PgConnection,
+    context: &Context,
+    options: ApplyOptions<'_>,
+) -> Result<Option<(i64, Vec<String>)>, ApplyError> {
     let question = query::question(&context.model, Rows::Keys, Moment::Plan);
     let (mut after, mut drifted, mut keys) = (-1, 0, Vec::new());
     while let Some(range) = options.ledger.range(connection, after).await? {
@@ -64,7 +72,12 @@ async fn compare(connection: &mut PgConnection, context: &Context, options: Appl
 }
 
 /// Places of a range whose rows are not what was planned.
-async fn changed(connection: &mut PgConnection, context: &Context, question: &Question, range: &ClaimedRange) -> Result<Vec<usize>, ApplyError> {
+async fn changed(
+    connection: &mut PgConnection,
+    context: &Context,
+    question: &Question,
+    range: &ClaimedRange,
+) -> Result<Vec<usize>, ApplyError> {
     let (mut changed, mut pieces) = (Vec::new(), vec![(0..range.rows.len()).collect::<Vec<usize>>()]);
     let columns = context.model.source.key.len();
     while let Some(piece) = pieces.pop() {

@@ -82,7 +82,9 @@ pub enum ApplyError {
         key: String,
     },
     /// The database refuses a row, and no more may be left out.
-    #[error("the database refuses the source row {key} ({sqlstate}: {message}), and quarantine.max is {max}: change the data or the expression, or allow more")]
+    #[error(
+        "the database refuses the source row {key} ({sqlstate}: {message}), and quarantine.max is {max}: change the data or the expression, or allow more"
+    )]
     RowRefused {
         /// Key of the source row.
         key: String,
@@ -237,7 +239,8 @@ pub async fn result(connection: &mut PgConnection, ledger: &Ledger) -> Result<Re
     let run = ledger.run(connection).await?;
     let totals = ledger.totals(connection).await?;
     let drifted_keys = batch::drifted_keys(connection, ledger).await?;
-    let sql = format!("SELECT written_digest FROM {} WHERE run_uid = $1 AND written_digest IS NOT NULL ORDER BY range", ledger.table("ranges"));
+    let sql =
+        format!("SELECT written_digest FROM {} WHERE run_uid = $1 AND written_digest IS NOT NULL ORDER BY range", ledger.table("ranges"));
     let mut digest = RowsDigest::default();
     let mut parts = sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch(&mut *connection);
     while let Some(part) = parts.try_next().await? {

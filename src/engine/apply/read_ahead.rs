@@ -3,6 +3,7 @@
 
 use super::ApplyError;
 use super::context::Context;
+use crate::engine::ledger::ClaimedRange;
 use crate::engine::row::{self, Judged, Key, RowError, show};
 use crate::postgres::{describe, sqlstate};
 use sqlx::PgConnection;
@@ -10,7 +11,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
-use crate::engine::ledger::ClaimedRange;
 
 /// Rows that make one batch, judged.
 #[derive(Debug)]

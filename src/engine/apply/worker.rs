@@ -72,7 +72,7 @@ impl Worker<'_> {
         connection: &mut PgConnection,
         progress: &mut impl FnMut(i64, i64),
     ) -> Result<Option<Ending>, ApplyError> {
-        let size = Arc::new(AtomicUsize::new(self.control.size()));
+        let size = Arc::new(AtomicUsize::new(self.control.refresh().size()));
         let (sender, mut receiver) = mpsc::channel(1);
         let reader = connector.connect().await?;
         let reading = tokio::spawn(read_ahead(reader, Arc::clone(&self.context), Arc::clone(&size), sender));
@@ -152,7 +152,12 @@ impl Worker<'_> {
         if self.quarantined.saturating_add(more) <= max {
             return Ok(());
         }
-        Err(ApplyError::RowRefused { key: piece.show(&self.context, *place), sqlstate: why.sqlstate.clone(), message: why.message.clone(), max })
+        Err(ApplyError::RowRefused {
+            key: piece.show(&self.context, *place),
+            sqlstate: why.sqlstate.clone(),
+            message: why.message.clone(),
+            max,
+        })
     }
 
     /// Says how far all workers are together, at most once a second unless it is asked for.

@@ -9,8 +9,7 @@ use sqlx::{AssertSqlSafe, FromRow, PgConnection, Row as _};
 /// range's epoch is raised, and the worker of before cannot write.
 const ABANDONED_SECONDS: f64 = 30.0;
 
-const COLUMNS: &str =
-    "range, epoch, batches, cursor, keys::text AS keys, fingerprints, weights, redact, planned_digest, written_digest";
+const COLUMNS: &str = "range, epoch, batches, cursor, keys::text AS keys, fingerprints, weights, redact, planned_digest, written_digest";
 
 /// A range that is claimed.
 #[derive(Clone, Debug)]
@@ -130,10 +129,7 @@ impl Ledger {
     /// # Errors
     /// Those of the driver.
     pub async fn range(&self, connection: &mut PgConnection, after: i64) -> Result<Option<ClaimedRange>, sqlx::Error> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM {} WHERE run_uid = $1 AND range > $2 ORDER BY range LIMIT 1",
-            self.table("ranges")
-        );
+        let sql = format!("SELECT {COLUMNS} FROM {} WHERE run_uid = $1 AND range > $2 ORDER BY range LIMIT 1", self.table("ranges"));
         let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(self.uid()).bind(after);
         query.fetch_optional(connection).await?.map(|row| claimed(&row)).transpose()
     }

@@ -79,8 +79,11 @@ const REMARKS: &[(&str, &str)] = &[
 ];
 
 /// Random bits and places do not compress; old values do, and fast, where the server has lz4.
-const STORAGE: &[(&str, &str, &str)] =
-    &[("undo", "hashes", "SET STORAGE EXTERNAL"), ("ranges", "fingerprints", "SET STORAGE EXTERNAL"), ("ranges", "planned_digest", "SET STORAGE EXTERNAL")];
+const STORAGE: &[(&str, &str, &str)] = &[
+    ("undo", "hashes", "SET STORAGE EXTERNAL"),
+    ("ranges", "fingerprints", "SET STORAGE EXTERNAL"),
+    ("ranges", "planned_digest", "SET STORAGE EXTERNAL"),
+];
 
 /// Makes schema and tables where they are missing.
 ///
@@ -191,10 +194,11 @@ pub(super) async fn make_tables(connection: &mut PgConnection, schema: &str) -> 
         sqlx::query(AssertSqlSafe(statement)).persistent(false).execute(&mut *connection).await?;
     }
     // Not every server is built with it.
-    let lz4: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals))")
-        .persistent(false)
-        .fetch_one(&mut *connection)
-        .await?;
+    let lz4: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals))")
+            .persistent(false)
+            .fetch_one(&mut *connection)
+            .await?;
     if lz4 {
         let sql = format!("ALTER TABLE {schema}.undo ALTER COLUMN texts SET COMPRESSION lz4");
         sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection).await?;

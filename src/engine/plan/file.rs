@@ -150,8 +150,7 @@ impl PlanReader {
     pub fn open(path: &Path, run_uid: &str) -> Result<Self, PlanFileError> {
         let file = File::open(path).map_err(|source| io(path, source))?;
         let (lines, body, whole) = (BufReader::new(file), Sha256::new(), Sha256::new());
-        let mut reader =
-            Self { path: path.to_owned(), lines, body, whole, ranges: 0, rows: 0, digest: RowsDigest::default(), end: None };
+        let mut reader = Self { path: path.to_owned(), lines, body, whole, ranges: 0, rows: 0, digest: RowsDigest::default(), end: None };
         let header: Header = serde_json::from_str(&reader.line()?).map_err(|_| reader.damaged("no header"))?;
         if header.format != FORMAT || header.version != VERSION {
             return Err(reader.damaged("another format"));

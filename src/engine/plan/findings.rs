@@ -41,7 +41,8 @@ fn of_model(model: &Model) -> Vec<String> {
         remarks.push(format!("rows of {} are deleted; each is kept whole for the way back", write.table.display()));
     }
     if model.recompute {
-        remarks.push("drift.mode is Recompute: rule and rows are approved; the values are those of the moment when they are written".into());
+        remarks
+            .push("drift.mode is Recompute: rule and rows are approved; the values are those of the moment when they are written".into());
     }
     for join in &model.joins {
         if let JoinFrom::Query(_) = join.from {
@@ -58,7 +59,8 @@ impl Findings {
         let idle = scanned - matching;
         if scanned >= 10_000 && idle.saturating_mul(100) > scanned.saturating_mul(READ_FOR_NOTHING_PERCENT) {
             let percent = idle.saturating_mul(100) / scanned;
-            remarks.push(format!("{percent} percent of the source rows are read for nothing: where has no index that would find the others"));
+            remarks
+                .push(format!("{percent} percent of the source rows are read for nothing: where has no index that would find the others"));
         }
         remarks.push(format!("the server's cost of reading the plan is {:.0} (EXPLAIN)", self.cost));
         remarks

@@ -108,7 +108,10 @@ mod tests {
         assert_eq!((range.len(), range.writes(), range.weights.clone()), (3, 5, vec![1, 3, 1]));
         assert_eq!(range.key(1, 2), ["b", "2"]);
         let back: PlannedRange = serde_json::from_str(&serde_json::to_string(&range).unwrap()).unwrap();
-        assert_eq!((back.keys, back.fingerprints, back.weights, back.digest), (range.keys, range.fingerprints, range.weights, range.digest));
+        assert_eq!(
+            (back.keys, back.fingerprints, back.weights, back.digest),
+            (range.keys, range.fingerprints, range.weights, range.digest)
+        );
     }
 
     #[test]

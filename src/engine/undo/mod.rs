@@ -10,8 +10,8 @@ use super::apply::Retries;
 use super::connector::{ConnectRefused, Connector};
 use super::ledger::{Ledger, LedgerError, State, release};
 use crate::postgres::{describe, is_connection_loss, sqlstate};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use part::{Part, parts};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use statement::{Batch, count_changed, undo_part};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -221,7 +221,8 @@ async fn counts(connection: &mut PgConnection, ledger: &Ledger) -> Result<Undone
 /// # Errors
 /// [`UndoError`].
 pub async fn changed_since(connection: &mut PgConnection, ledger: &Ledger) -> Result<i64, UndoError> {
-    let sql = format!("SELECT range, batch FROM {} WHERE run_uid = $1 AND undone_at IS NULL ORDER BY range, batch", ledger.table("batches"));
+    let sql =
+        format!("SELECT range, batch FROM {} WHERE run_uid = $1 AND undone_at IS NULL ORDER BY range, batch", ledger.table("batches"));
     let batches: Vec<(i64, i64)> =
         sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_all(&mut *connection).await?;
     let mut changed = 0;

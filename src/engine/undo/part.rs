@@ -77,8 +77,13 @@ pub(super) async fn parts(connection: &mut PgConnection, ledger: &Ledger, batch:
         ledger.table("undo"),
         ledger.table("runs"),
     );
-    let rows: Vec<(i32, String, Value, Vec<String>, Vec<String>)> =
-        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch).fetch_all(&mut *connection).await?;
+    let rows: Vec<(i32, String, Value, Vec<String>, Vec<String>)> = sqlx::query_as(AssertSqlSafe(sql))
+        .persistent(false)
+        .bind(ledger.uid())
+        .bind(batch.range)
+        .bind(batch.batch)
+        .fetch_all(&mut *connection)
+        .await?;
     let mut parts = Vec::with_capacity(rows.len());
     for (seq, action, write, key, columns) in rows {
         let Some(action) = Action::of(&action) else { continue };

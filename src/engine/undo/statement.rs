@@ -50,12 +50,8 @@ pub(super) async fn count_changed(connection: &mut PgConnection, ledger: &Ledger
         Action::Delete => part.is_missing(),
         _ => format!("coalesce({}, false)", part.as_left()),
     };
-    let sql = format!(
-        "{} SELECT count(*) FROM u LEFT JOIN {} AS t ON {} WHERE NOT {as_left}",
-        part.rows(ledger),
-        part.table,
-        part.key_equals()
-    );
+    let sql =
+        format!("{} SELECT count(*) FROM u LEFT JOIN {} AS t ON {} WHERE NOT {as_left}", part.rows(ledger), part.table, part.key_equals());
     let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
     query.bind(1_i64).bind(i64::MAX).fetch_one(connection).await.map_err(|error| part.gone(error))
 }
@@ -63,16 +59,25 @@ pub(super) async fn count_changed(connection: &mut PgConnection, ledger: &Ledger
 impl Part {
     async fn undo(&self, connection: &mut PgConnection, ledger: &Ledger, batch: Batch, rows: Rows) -> Result<(), UndoError> {
         let skipped = ledger.table("skipped");
-        let wanted = format!(
-            "NOT EXISTS (SELECT FROM {skipped} d WHERE d.run_uid = $1 AND d.range = $2 AND d.batch = $3 AND d.place = u.place)"
-        );
+        let wanted =
+            format!("NOT EXISTS (SELECT FROM {skipped} d WHERE d.run_uid = $1 AND d.range = $2 AND d.batch = $3 AND d.place = u.place)");
         let statement = match self.action {
             Action::Update | Action::Entry => {
                 let sets = if self.action == Action::Entry { self.set_entry() } else { self.set_columns() };
-                format!("UPDATE {} AS t SET {sets} FROM u WHERE {wanted} AND {} AND {} RETURNING u.*", self.table, self.key_equals(), self.as_left())
+                format!(
+                    "UPDATE {} AS t SET {sets} FROM u WHERE {wanted} AND {} AND {} RETURNING u.*",
+                    self.table,
+                    self.key_equals(),
+                    self.as_left()
+                )
             }
             Action::Insert => {
-                format!("DELETE FROM {} AS t USING u WHERE {wanted} AND {} AND {} RETURNING u.*", self.table, self.key_equals(), self.as_left())
+                format!(
+                    "DELETE FROM {} AS t USING u WHERE {wanted} AND {} AND {} RETURNING u.*",
+                    self.table,
+                    self.key_equals(),
+                    self.as_left()
+                )
             }
             Action::Delete => self.insert_again(&wanted),
         };
@@ -185,8 +190,14 @@ impl Part {
         let of = match self.action {
             Action::Insert => vec![format!("CASE WHEN t IS NOT NULL AND NOT ({}) THEN 'the row' END", self.as_left())],
             Action::Delete => vec!["'there is another row'".to_owned()],
-            Action::Entry => self.columns.iter().map(|c| format!("CASE WHEN NOT coalesce({}, false) THEN {} END", self.as_left(), quote_literal(&c.name))).collect(),
-            Action::Update => self.compared().map(|(n, c)| format!("CASE WHEN NOT ({}) THEN {} END", same(n, c), quote_literal(&c.name))).collect(),
+            Action::Entry => self
+                .columns
+                .iter()
+                .map(|c| format!("CASE WHEN NOT coalesce({}, false) THEN {} END", self.as_left(), quote_literal(&c.name)))
+                .collect(),
+            Action::Update => {
+                self.compared().map(|(n, c)| format!("CASE WHEN NOT ({}) THEN {} END", same(n, c), quote_literal(&c.name))).collect()
+            }
         };
         let there = if self.action == Action::Delete { "true".to_owned() } else { format!("NOT {}", self.is_missing()) };
         format!("CASE WHEN {there} THEN array_remove(ARRAY[{}]::text[], NULL) ELSE '{{}}'::text[] END", of.join(", "))
@@ -238,7 +249,8 @@ impl Part {
         let mut without = format!("(t.{name} #- {path})");
         for level in (1..self.path.len()).rev() {
             let parent = path_array(self.path.get(..level).unwrap_or_default());
-            without = format!("(CASE WHEN u.h0 <= {level} AND {without} #> {parent} = '{{}}' THEN {without} #- {parent} ELSE {without} END)");
+            without =
+                format!("(CASE WHEN u.h0 <= {level} AND {without} #> {parent} = '{{}}' THEN {without} #- {parent} ELSE {without} END)");
         }
         format!(
             "{name} = CASE WHEN u.b0 IS NOT NULL THEN jsonb_set(t.{name}, {path}, u.b0::jsonb)

@@ -14,17 +14,15 @@ pub async fn publish(connection: &mut PgConnection, ledger: &Ledger, model: &Mod
     let Some(target) = model.writes.first() else { return Ok(()) };
     let view = ledger.table("written");
     // A list a key column, an element a row: side by side again.
-    let lists = target.key.iter().enumerate().map(|(n, column)| {
-        format!("min(texts) FILTER (WHERE name = {}) AS l{n}", quote_literal(&column.name))
-    });
-    let (lists, sets): (Vec<String>, Vec<String>) = (lists.collect(), (0..target.key.len()).map(|n| format!("l.l{n}")).collect());
-    let names: Vec<String> = (0..target.key.len()).map(|n| format!("k{n}")).collect();
-    let columns: Vec<String> = target
+    let lists = target
         .key
         .iter()
         .enumerate()
-        .map(|(n, column)| format!("k.k{n}::{} AS {}", column.full_type, quote(&column.name)))
-        .collect();
+        .map(|(n, column)| format!("min(texts) FILTER (WHERE name = {}) AS l{n}", quote_literal(&column.name)));
+    let (lists, sets): (Vec<String>, Vec<String>) = (lists.collect(), (0..target.key.len()).map(|n| format!("l.l{n}")).collect());
+    let names: Vec<String> = (0..target.key.len()).map(|n| format!("k{n}")).collect();
+    let columns: Vec<String> =
+        target.key.iter().enumerate().map(|(n, column)| format!("k.k{n}::{} AS {}", column.full_type, quote(&column.name))).collect();
     let mut statements = vec![
         format!("DROP VIEW IF EXISTS {view}"),
         format!(
