@@ -31,7 +31,7 @@ class Nothing:
 
 def run(scene, template, rows, expected, settings, random, say):
     """Rounds over the variants. `expected`: seconds that each takes without an application beside it."""
-    rounds, problems = [], []
+    rounds, remarks = [], []
     for number in range(settings.latency_rounds):
         order = [Nothing(expected["ours"]), Ours(), Floor()]
         if settings.latency_procedure:
@@ -43,11 +43,12 @@ def run(scene, template, rows, expected, settings, random, say):
             with scene.server.copy(template, "bench_run") as database:
                 variant.prepare(scene, database)
                 results[variant.name] = result = _beside(scene, database, variant, rows, expected, seed)
-                if result["cut"]:
-                    problems.append(f"round {number + 1}: the application ended before {variant.name} did")
+                # What is due and never starts, because pgbench ends first, would look fast.
+                if result["cut"] or result["transactions"] < 0.8 * result["due"] - 50:
+                    remarks.append(f"round {number + 1}: the application ended before {variant.name} did, or before its queue was empty")
                 say(f"round {number + 1}: beside {variant.name} p99 {result['p99']:.1f} ms of {result['transactions']} transactions")
         rounds.append(results)
-    return {"rate": RATE, "rounds": rounds, "remarks": problems}
+    return {"rate": RATE, "rounds": rounds, "remarks": remarks}
 
 
 def _beside(scene, database, variant, rows, expected, seed):

@@ -11,6 +11,8 @@ from matplotlib import pyplot  # noqa: E402
 
 from .stats import ratios, spread  # noqa: E402
 
+# A number over a line stays legible.
+ON_WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 OURS, OTHERS, LINE = "#1f6feb", "#9aa4b1", "#c9372c"
 SHORT = {
     "statement": "one statement",
@@ -56,8 +58,8 @@ def _speed(results):
         around = [[one["median"] - one["min"] for one in found], [one["max"] - one["median"] for one in found]]
         pane.barh([_short(name) for name in order], middle, xerr=around, color=[_colour(name) for name in order], error_kw={"capsize": 3, "lw": 1})
         for place, one in enumerate(found):
-            pane.text(one["max"] + max(middle) * 0.03, place, f"{one['median']:.2f}", va="center")
-        pane.axvline(target, color=LINE, lw=1, ls="--")
+            pane.text(one["max"] + max(middle) * 0.03, place, f"{one['median']:.2f}", va="center", zorder=4, bbox=ON_WHITE)
+        pane.axvline(target, color=LINE, lw=1, ls="--", zorder=3)
         pane.set_xlim(0, max(one["max"] for one in found) * 1.2)
         pane.set_title(f"{title}, of the one statement's", fontsize=10)
     figure.supxlabel("median of the rounds; whiskers: least and most; dashed: target for one worker", fontsize=9)
@@ -76,6 +78,7 @@ def _tenths(results):
         pane.plot(range(1, 11), [per_tenth / seconds for seconds in line], color=OTHERS, lw=1, alpha=0.8)
     pane.plot(range(1, 11), [per_tenth / median(line[n] for line in lines) for n in range(10)], color=OURS, lw=2, marker="o", label="median of the rounds")
     pane.set_ylim(bottom=0)
+    pane.yaxis.set_major_formatter("{x:,.0f}")
     pane.set_xticks(range(1, 11))
     pane.set_xlabel("tenth of the rows")
     pane.set_ylabel("rows a second")
@@ -117,7 +120,8 @@ def _latency(results):
         pane.plot(median(values), _short(name), "|", color="black", ms=16)
         pane.text(max(values) * 1.25, _short(name), f"{median(values):,.1f} ms", va="center")
     pane.set_xscale("log")
+    pane.set_ylim(-0.6, len(order) - 0.4)
     pane.set_xlim(least / 3, max(row[name]["p99"] for row in rounds for name in order) * 6)
-    pane.set_xlabel("p99 of the application's transactions, ms (logarithmic); points: runs, stroke: median")
+    pane.set_xlabel("p99 of the application's transactions, ms; points: runs, stroke: median")
     figure.tight_layout()
     return figure

@@ -1,6 +1,5 @@
 """report.md, out of the results document alone."""
 
-import json
 from statistics import median
 
 from . import plots, targets
@@ -25,7 +24,7 @@ def write(results, out):
     """Writes report.md and the plots into the folder."""
     out.mkdir(parents=True, exist_ok=True)
     drawn = plots.draw(results, out)
-    sections = [_head(results), _targets(results), _speed(results), _ours(results), _planning(results), _latency(results), _kills(results), _counted(results)]
+    sections = [_head(results), _targets(results), _speed(results), _ours(results), _planning(results), _latency(results), _kills(results)]
     text = "\n\n".join(section for section in sections if section)
     for plot in ("speed", "tenths", "memory", "latency"):
         text = text.replace(f"@{plot}@", f"![{plot}]({plot}.svg)" if plot in drawn else "")
@@ -44,7 +43,7 @@ def _head(results):
         f" of the processors before the run and {_percent(results.get('busyAfter'))} after it.",
         f"- PostgreSQL {machine['postgresql']}, beside the client on the same machine: {', '.join(f'{k} = {v}' for k, v in results['server'].items())}.",
         f"- {machine['binary']['version']}, {machine['binary']['build']} build `{machine['binary']['sha256']}`, of commit `{machine['commit']}`.",
-        f"- Shape `{results['shape']}`: {settings['rows']:,} rows, `metadata` of {results['rowBytes']:,} bytes on average.",
+        f"- Shape `{results['shape']}`: {settings['rows']:,} rows, `metadata` of {results['rowBytes']:,} bytes on average; batches: {_batch(results)}.",
     ]
     if machine["binary"]["build"] != "release":
         lines.append("\n**This was not a release build: the numbers are for the harness only.**")
@@ -54,6 +53,11 @@ def _head(results):
     if missing:
         lines.append(f"\n**This build does not have: {', '.join(missing)}. It was measured without.**")
     return "\n".join(lines)
+
+
+def _batch(results):
+    size = results["engine"]["batch"].get("size")
+    return f"{size:,} rows" if size else "the operator's default"
 
 
 def _percent(share):
@@ -69,7 +73,7 @@ def _targets(results):
         lines += ["**Something is wrong, not slow:**", "", *(f"- {problem}" for problem in wrong), ""]
     lines += [f"**Missed: {'; '.join(missed)}.**" if missed else "None of the targets that were measured is missed.", ""]
     rows = [[target.name, target.wanted, target.measured, f"**{target.verdict}**" if target.verdict == targets.MISSED else target.verdict] for target in judged]
-    return "\n".join(lines) + _table(["Target", "To reach", "Measured: median (least to most)", ""], rows)
+    return "\n".join(lines) + "\n" + _table(["Target", "To reach", "Measured: median (least to most)", ""], rows)
 
 
 def _speed(results):
@@ -181,14 +185,8 @@ def _kills(results):
     times = ", ".join(f"{seconds * 1000:.0f}" for seconds in kills["kills"])
     return (
         f"## kill -9\n\nFrom SIGKILL to the next COMMIT of a worker that was started at once, ms: {times}.\n\n"
-        f"Afterwards {kills['writtenTwice']} rows were written more than once, by a trigger's log of every written row; {kills['undoEntries']:,} undo entries,"
-        f" each of another place; {'; '.join(kills['problems']) or 'the tables are as the one statement leaves them'}."
-    )
-
-
-def _counted(results):
-    return (
-        "## The engine as measured\n\n```json\n" + json.dumps(results["engine"]) + "\n```"
+        f"Afterwards {kills['writtenTwice']} rows were written more than once, by a trigger's log of every written row; {kills['undoEntries']:,} undo entries"
+        f" stand there; {'; '.join(kills['problems']) or 'the tables are as the one statement leaves them'}."
     )
 
 

@@ -111,8 +111,8 @@ def programs():
 
 
 @contextmanager
-def serving(cache):
-    """A server for the time of the block. One at a time for a cache; what a killed run left is cleared away first."""
+def serving(cache, disk):
+    """A server for the time of the block, which may need so many bytes of disk. One at a time for a cache; what a killed run left is cleared away first."""
     home = _home(cache)
     home.mkdir(parents=True, exist_ok=True)
     with open(home / "lock", "w") as lock:
@@ -123,6 +123,8 @@ def serving(cache):
         server = Server(home / "server", programs())
         if server.folder.exists():
             server.stop()
+        if (free := shutil.disk_usage(home).free) < disk:
+            sys.exit(f"bench: {home} has {free >> 30} GiB free, and {disk >> 30} GiB may be needed")
         try:
             server.start()
             yield server

@@ -55,7 +55,11 @@ class Targets(unittest.TestCase):
             return verdicts(document(speed=speed))["time per row, last tenth of the first's"]
 
         self.assertEqual(of([1.0] * 9 + [1.5]), MISSED)
-        self.assertEqual(of([1.0] * 8 + [1.6, 1.5]), REACHED)
+        self.assertEqual(of([1.0] * 8 + [1.25, 1.2]), REACHED)
+        self.assertEqual(of([1.0] * 8 + [1.6, 1.5]), NOT_MEASURED)
+
+    def test_parts_that_were_left_out_are_not_measured(self):
+        self.assertEqual(set(verdicts({"settings": {"workers": 1}}).values()), {NOT_MEASURED})
 
     def test_problems_of_every_part_are_told(self):
         self.assertEqual(problems(document(kills={"problems": ["a"]}, wayback={"problems": ["b"]})), ["kills: a", "wayback: b"])

@@ -17,9 +17,11 @@ JSON_SCHEMA = {
     "required": ["prompt", "skills"],
     "properties": {"prompt": {"type": "string"}, "skills": {"type": "array", "items": {"type": "string"}}},
 }
+# CASE for the planner: by itself it takes each jsonb_typeof for one row in 200, expects a single row, and joins row by row
+# through the index. Without that the one statement needs 7 percent less CPU (200,000 rows), and it is to be the floor.
 VALID = (
-    "s.metadata ? 'llm_response' AND jsonb_typeof(s.metadata #> '{llm_response,prompt}') = 'string'"
-    " AND jsonb_typeof(s.metadata #> '{llm_response,skills}') = 'array'"
+    "CASE WHEN s.metadata ? 'llm_response' AND jsonb_typeof(s.metadata #> '{llm_response,prompt}') = 'string'"
+    " AND jsonb_typeof(s.metadata #> '{llm_response,skills}') = 'array' THEN true ELSE false END"
 )
 
 # Prose with what makes a scanner and an encoder work: umlauts, CJK, an emoji, and words such as token and key, without
@@ -48,7 +50,7 @@ METADATA = f"""
 METADATA_FROM = f"""
     generate_series(1, %(rows)s) n,
     (SELECT repeat('{PROSE}', 2) AS prose OFFSET 0) p,
-    LATERAL (SELECT string_agg(md5(n || '-%(seed)s-' || part), '') AS text FROM generate_series(1, 24) part) h
+    LATERAL (SELECT string_agg(md5(n || '-%(seed)s-' || part), '') AS text FROM generate_series(1, 28) part) h
 """
 
 
