@@ -1,4 +1,4 @@
-.PHONY: help setup cluster image demo test generate down
+.PHONY: help setup cluster image demo test bench bench-quick generate down
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
@@ -17,6 +17,12 @@ demo: ## A backfill of 20,000 rows on a real cluster, from apply to Succeeded
 
 test: ## All tests; CI runs the same
 	@tests/run
+
+bench: ## Measure a million rows beside what teams write instead: docs/performance (over an hour, on a quiet machine)
+	@tests/bench/bench --profile full
+
+bench-quick: ## The same with 100,000 rows, into out/bench
+	@tests/bench/bench --profile quick
 
 generate: ## Write what is generated: CRD, chart copy, API reference
 	cargo run --locked --quiet -- crds > crds/backfill.dev_backfillruns.yaml

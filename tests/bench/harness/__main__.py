@@ -1,0 +1,7 @@
+"""The entry: see `cli`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
