@@ -1,6 +1,6 @@
 //! The Job of the step in hand, and what its pod says.
 
-use super::pod;
+use super::{pod, workers};
 use crate::api::status::{BackfillRunStatus, Step};
 use crate::api::{RUN_UID_LABEL, STEP_LABEL};
 use crate::controller::context::Context;
@@ -41,8 +41,10 @@ pub(super) async fn observe(
     }
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
     let selector = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={job_uid}"));
-    let pod = call("listing a step's pods", pods.list(&selector)).await?.items.into_iter().max_by_key(ResourceExt::creation_timestamp);
-    let seen = Seen { context, pods, job, job_uid, pod, step: entry.step };
+    let listed = workers::newest(call("listing a step's pods", pods.list(&selector)).await?.items);
+    let pod = workers::that_decides(&listed);
+    let told = listed.iter().max_by_key(|pod| pod.creation_timestamp()).and_then(pod::told);
+    let seen = Seen { context, pods, job, job_uid, pod, told, step: entry.step };
     Ok(Some(match End::of(&seen.job) {
         None => seen.unfinished().await?,
         Some(end) if entry.step.is_team_job() => seen.team_end(end).await?,
@@ -81,7 +83,10 @@ struct Seen<'a> {
     pods: Api<Pod>,
     job: Job,
     job_uid: String,
+    /// The pod; of several workers the one whose word counts.
     pod: Option<Pod>,
+    /// What the newest pod has been told.
+    told: Option<(String, String)>,
     step: Step,
 }
 
@@ -100,7 +105,7 @@ impl Seen<'_> {
             return Ok(StepObservation::Waiting { job_uid, problem });
         }
         let progress = if self.step.is_team_job() || !pod::is_running(pod) { None } else { self.progress(pod).await? };
-        Ok(StepObservation::Running { job_uid, progress, told: pod::told(pod) })
+        Ok(StepObservation::Running { job_uid, progress, told: self.told.clone() })
     }
 
     async fn progress(&self, pod: &Pod) -> Result<Option<Progress>, ControllerError> {

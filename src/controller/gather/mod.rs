@@ -2,6 +2,7 @@
 
 mod job;
 mod pod;
+mod workers;
 mod release;
 
 use super::context::Context;

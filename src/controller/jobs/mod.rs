@@ -60,7 +60,11 @@ pub(super) fn input(resource: &BackfillRun, run: &ValidRun, start: &StartStep) -
     }))
 }
 
-/// The Job of an attempt. It is never retried by Kubernetes: what a lost one did is looked up first.
+/// A worker that dies is replaced so often, each for itself: the ledger tells the next one what is done.
+const RETRIES_PER_WORKER: i32 = 3;
+
+/// The Job of an attempt. It is never retried by Kubernetes: what a lost one did is looked up first. Only of several
+/// workers that share the ranges of a plan one may be replaced while the others go on.
 pub(super) fn job(resource: &BackfillRun, run: &ValidRun, start: &StartStep, config: &OperatorConfig) -> Result<Job, serde_json::Error> {
     let template = template(run, start, config)?;
     let mut job: Job = serde_json::from_value(json!({
@@ -74,12 +78,27 @@ pub(super) fn job(resource: &BackfillRun, run: &ValidRun, start: &StartStep, con
             "template": template,
         },
     }))?;
+    let workers = workers(run, start);
+    if workers > 1
+        && let Some(spec) = job.spec.as_mut()
+    {
+        (spec.completions, spec.parallelism) = (Some(workers), Some(workers));
+        spec.completion_mode = Some("Indexed".into());
+        (spec.backoff_limit, spec.backoff_limit_per_index) = (None, Some(RETRIES_PER_WORKER));
+    }
     if !start.owned
         && let Some(spec) = job.spec.as_mut()
     {
         spec.ttl_seconds_after_finished = Some(ORPHAN_TTL_SECONDS);
     }
     Ok(job)
+}
+
+fn workers(run: &ValidRun, start: &StartStep) -> i32 {
+    match (&run.spec.backfill.sql, start.step) {
+        (Some(sql), crate::api::status::Step::Apply) => sql.workers,
+        _ => 1,
+    }
 }
 
 fn template(run: &ValidRun, start: &StartStep, config: &OperatorConfig) -> Result<PodTemplateSpec, serde_json::Error> {

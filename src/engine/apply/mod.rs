@@ -212,7 +212,10 @@ pub async fn apply(
         let error = match worker::work(connector, options, &claimer, &mut control, &mut tell).await {
             Ok(ending) => return Ok(ending),
             Err(error) if error.may_pass() => error,
-            Err(error) => return Err(error),
+            Err(error) => {
+                end_others(connector, options).await;
+                return Err(error);
+            }
         };
         if moved {
             retries = options.retries;
@@ -228,6 +231,16 @@ pub async fn apply(
             () = tokio::time::sleep(wait) => {}
             () = options.stop.cancelled() => return Ok(Ending::Stopped),
         }
+    }
+}
+
+/// A worker that fails for good stops the others: nothing more is written of a run that will be taken back. Where it
+/// cannot, they come upon the same fault themselves.
+async fn end_others(connector: &impl Connector, options: ApplyOptions<'_>) {
+    if options.spec.workers > 1
+        && let Ok(mut connection) = connector.connect().await
+    {
+        let _ = options.ledger.raise_epoch(&mut connection).await;
     }
 }
 
