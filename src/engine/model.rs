@@ -48,6 +48,8 @@ pub struct Parameter {
     pub expression: Expression,
     /// The value, as text; `None` for NULL, and before it was taken.
     pub value: Option<String>,
+    /// True once it was taken: it stays the same from then on.
+    pub taken: bool,
 }
 
 /// The rows to read.

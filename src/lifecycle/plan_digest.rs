@@ -1,15 +1,16 @@
 //! The digest that people approve: over all that will run.
 
 use super::valid::{ValidRun, canonical_spec};
-use crate::api::status::ReleaseStatus;
+use crate::api::status::{PlanStatus, ReleaseStatus};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// SHA-256 over the rows digest, the run's uid, the canonical spec (without what may change later; Job templates with
+/// SHA-256 over the rows digest, the values of parameters, the run's uid, the canonical spec (without what may change later; Job templates with
 /// their images are part of it) and the release. Never over `metadata.generation`: approvals raise it.
-pub(super) fn plan_digest(run: &ValidRun, rows_digest: &str, release: Option<&ReleaseStatus>) -> String {
+pub(super) fn plan_digest(run: &ValidRun, plan: &PlanStatus, release: Option<&ReleaseStatus>) -> String {
     let document = json!({
-        "rowsDigest": rows_digest,
+        "rowsDigest": plan.rows_digest,
+        "parameters": plan.parameters,
         "uid": run.meta.identity.uid,
         "spec": canonical_spec(&run.spec),
         "release": release,

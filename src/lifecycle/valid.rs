@@ -258,6 +258,7 @@ pub(super) fn canonical_spec(spec: &BackfillRunSpec) -> serde_json::Value {
     spec.notifications.clear();
     if let Some(sql) = spec.backfill.sql.as_mut() {
         sql.batch = crate::api::spec::Batch::default();
+        sql.workers = 1;
     }
     canonical(serde_json::to_value(spec).unwrap_or_default())
 }

@@ -106,6 +106,8 @@ impl Facts<'_> {
                 Some(format!("decisions that counted: {}", self.status.approvals.len())),
                 result.map(|result| format!("{} rows written in {} batches", result.written, result.batches)),
                 result.map(|result| format!("{} left alone because they had changed since the plan", result.drifted)),
+                result.filter(|result| result.quarantined > 0).map(|result| format!("{} refused by the database", result.quarantined)),
+                result.filter(|result| result.redacted > 0).map(|result| format!("secrets redacted in {}", result.redacted)),
             ]),
             when: self.when(&[Step::Migrate, Step::Apply, Step::Script]),
         }

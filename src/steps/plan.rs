@@ -38,7 +38,12 @@ async fn made(context: &StepContext, spec: &SqlBackfill, file: &Path) -> Result<
         (Step::Plan, Some(migrations)) => &migrations.adds,
         _ => &[],
     };
-    let model = Model::resolve(&mut connection, spec, adds, &[]).await.map_err(|error| engine_ends::model(&error))?;
+    // Once approved, a parameter keeps its value: another moment would be another plan.
+    let taken = match (input.step, &input.plan) {
+        (Step::Replan, Some(plan)) => plan.parameters.as_slice(),
+        _ => &[],
+    };
+    let model = Model::resolve(&mut connection, spec, adds, taken).await.map_err(|error| engine_ends::model(&error))?;
     let proved = proves_read_only(&mut connection).await.map_err(|error| engine_ends::database(&error))?;
     let path = context.paths.backup.join(file);
     let options = PlanOptions { run_uid: &input.run.uid, path: &path, range: WRITES_MAX, samples: &spec.samples };

@@ -152,11 +152,13 @@ const FROZEN: &str = concat!(
     " && has(self.spec.backfill.sql) == has(oldSelf.spec.backfill.sql) && (!has(self.spec.backfill.sql) || (",
     same!(
         "backfill.sql.source",
+        "backfill.sql.parameters",
         "backfill.sql.validate",
         "backfill.sql.writes",
         "backfill.sql.audit",
         "backfill.sql.samples",
-        "backfill.sql.drift"
+        "backfill.sql.drift",
+        "backfill.sql.quarantine"
     ),
     ")))"
 );

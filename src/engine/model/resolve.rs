@@ -64,8 +64,9 @@ async fn parameters(connection: &mut PgConnection, spec: &SqlBackfill, values: &
         let column = column_name(name).at(&at)?;
         let expression = expression(connection, &parameter.sql, Place::Sets, &format!("{at}.sql")).await?;
         let type_name = type_name(&parameter.type_name).at(&format!("{at}.type"))?;
-        let value = values.iter().find(|taken| taken.name == column).and_then(|taken| taken.value.clone());
-        parameters.push(Parameter { name: column, type_name, expression, value });
+        let known = values.iter().find(|taken| taken.name == column);
+        let (taken, value) = (known.is_some(), known.and_then(|taken| taken.value.clone()));
+        parameters.push(Parameter { name: column, type_name, expression, value, taken });
     }
     Ok(parameters)
 }
