@@ -10,6 +10,7 @@
 
 mod apply;
 mod crash;
+mod fuzz;
 mod guard;
 mod harness;
 mod ledger;
@@ -17,5 +18,6 @@ mod plan;
 mod server;
 mod speed;
 mod undo;
+mod values;
 mod verify;
 mod writes;
