@@ -15,6 +15,7 @@ mod guard;
 mod harness;
 mod ledger;
 mod plan;
+mod random;
 mod server;
 mod speed;
 mod undo;
