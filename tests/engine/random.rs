@@ -149,18 +149,13 @@ fn check(case: &Case, before: &State, now: &State, application: &Application, wa
             continue;
         };
         let set = application.set.get(key);
-        for column in 0..old.len() {
-            let found = &row[column];
-            match set.and_then(|set| set.get(&column)) {
-                Some(value) => assert_eq!(found.as_ref(), Some(value), "{key:?}: c{column} is the application's"),
-                None => {
-                    let may_be = wanted(key, column);
-                    assert!(
-                        may_be.contains(found),
-                        "{key:?}: c{column} ({}) is {found:?}, and not one of {may_be:?}",
-                        case.type_of(column)
-                    );
-                }
+        assert_eq!(row.len(), old.len());
+        for (column, found) in row.iter().enumerate() {
+            if let Some(value) = set.and_then(|set| set.get(&column)) {
+                assert_eq!(found.as_ref(), Some(value), "{key:?}: c{column} is the application's");
+            } else {
+                let may_be = wanted(key, column);
+                assert!(may_be.contains(found), "{key:?}: c{column} ({}) is {found:?}, and not one of {may_be:?}", case.type_of(column));
             }
         }
     }

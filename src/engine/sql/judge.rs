@@ -54,7 +54,9 @@ pub(super) fn note(kind: &str, body: &Value, calls: &mut Calls) {
         "AExpr" => {
             let name = strings(body.get("name"));
             if name.last().is_some_and(|name| name.contains("BETWEEN")) {
-                ["<", "<=", ">", ">="].into_iter().for_each(|name| calls.add_operator(vec![name.into()]));
+                for name in ["<", "<=", ">", ">="] {
+                    calls.add_operator(vec![name.into()]);
+                }
             }
             calls.add_operator(name);
         }

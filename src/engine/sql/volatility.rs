@@ -201,8 +201,8 @@ fn judge_function(row: &sqlx::postgres::PgRow, place: Option<Place>) -> Result<(
 
 /// What types lead to and was not asked about yet; nothing where all of it was.
 async fn reached_by_types(connection: &mut PgConnection, calls: &Calls, asked: &mut BTreeSet<String>) -> Result<Option<Calls>, SqlError> {
-    let named = calls.types.iter().chain(&calls.functions).cloned();
-    let (schemas, names): (Vec<Option<String>>, Vec<String>) = named.unzip();
+    let called = calls.types.iter().chain(&calls.functions).cloned();
+    let (schemas, names): (Vec<Option<String>>, Vec<String>) = called.unzip();
     let mut reached = Calls::default();
     let mut more = false;
     for row in sqlx::query(TYPES).persistent(false).bind(schemas).bind(names).fetch_all(connection).await? {

@@ -220,13 +220,13 @@ impl Case {
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()
     }
 
-    fn texts(&self, prefix: &str, count: usize) -> String {
+    fn texts(prefix: &str, count: usize) -> String {
         (0..count).map(|n| format!("s.{prefix}{n}::text")).collect::<Vec<_>>().join(", ")
     }
 
     /// All rows of a table, with their keys spelled as this test spells them.
     pub async fn state(&self, bench: &Bench, table: &str) -> State {
-        let (keys, columns) = (self.texts("k", self.keys.len()), self.texts("c", self.columns.len()));
+        let (keys, columns) = (Self::texts("k", self.keys.len()), Self::texts("c", self.columns.len()));
         Self::rows(bench, format!("SELECT ARRAY[{keys}], ARRAY[{columns}] FROM {table} s")).await
     }
 
@@ -237,7 +237,7 @@ impl Case {
             None => format!("s.c{n}::text"),
         });
         let new = format!("ARRAY[{}]::text[]", new.collect::<Vec<_>>().join(", "));
-        let (keys, old) = (self.texts("k", self.keys.len()), self.texts("c", self.columns.len()));
+        let (keys, old) = (Self::texts("k", self.keys.len()), Self::texts("c", self.columns.len()));
         let filter = self.filter.as_deref().unwrap_or("true");
         Self::rows(bench, format!("SELECT ARRAY[{keys}], {new} FROM r s WHERE ({filter}) AND {new} IS DISTINCT FROM ARRAY[{old}]")).await
     }
