@@ -1,4 +1,4 @@
-.PHONY: help setup cluster image demo test bench bench-quick generate down
+.PHONY: help setup cluster image demo test test-servers fuzz bench bench-quick generate down
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
@@ -17,6 +17,12 @@ demo: ## A backfill of 20,000 rows on a real cluster, from apply to Succeeded
 
 test: ## All tests; CI runs the same
 	@tests/run
+
+test-servers: ## The engine's tests on PostgreSQL 14 to 18 (Maven fetches the servers, once)
+	@tests/servers/servers test
+
+fuzz: ## Long runs of the random tests: the SQL guard and whole runs of the engine (CASES=20000 RUNS=300)
+	@tests/fuzz
 
 bench: ## Measure a million rows beside what teams write instead: docs/performance (over an hour, on a quiet machine)
 	@tests/bench/bench --profile full

@@ -87,6 +87,48 @@ async fn functions_are_judged_by_what_the_catalogue_knows_of_them() {
 }
 
 #[tokio::test]
+async fn names_that_could_be_functions_are_columns_and_fields_where_there_are_such() {
+    let setup = "CREATE TYPE stats AS (count int, max int, version int, now text);
+        CREATE TABLE a (id int PRIMARY KEY, v int, st stats, count int, name text, version text, now timestamptz, random float8, nextval int, d numeric(6,2));
+        CREATE DOMAIN code AS text CHECK (VALUE ~ '^[a-z]+$' AND length(VALUE) < 9); CREATE DOMAIN codes AS code[];
+        CREATE FUNCTION full_name(a) RETURNS text LANGUAGE sql STABLE AS 'SELECT $1.name'";
+    let mut bench = Bench::new(setup, "{source: {table: a}, writes: [{set: {v: '1'}}]}").await;
+    for text in [
+        "(s.st).count + (s.st).max + (s.st).version",
+        "s.count + s.nextval",
+        "length(s.name || s.version)",
+        "length((s.st).now || s.now::text || s.random::text)",
+        "length('abc'::code || code('abc')) + cardinality('{a}'::codes)",
+        "length(s.full_name) + length(full_name(s))",
+        "s.d::numeric(4,1)::int",
+        "s.id BETWEEN 1 AND 2",
+    ] {
+        let value = if text.contains("BETWEEN") { format!("({text})::int") } else { text.to_owned() };
+        bench.spec.writes[0].set = [("v".to_owned(), value)].into();
+        if let Err(error) = bench.model().await {
+            panic!("{text}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_function_of_the_moment_is_known_as_postgresql_s_or_an_extension_s_own() {
+    let setup = "CREATE TABLE a (id int PRIMARY KEY, v uuid, w int, at timestamptz); CREATE SCHEMA app;
+        CREATE FUNCTION app.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT ''2026-01-01''::timestamptz'";
+    let mut bench = Bench::new(setup, "{source: {table: a}, writes: [{set: {w: '1', at: now()}}]}").await;
+    bench.model().await.unwrap();
+    bench.spec.writes[0].set.insert("at".into(), "app.now()".into());
+    let error = bench.model().await.unwrap_err();
+    assert!(matches!(&error, ModelError::ExpressionRefused { source: SqlError::Volatile(name), .. } if name == "now"), "{error}");
+    bench.spec.writes[0].set = [("w".to_owned(), "1".to_owned()), ("v".to_owned(), "uuid_generate_v4()".to_owned())].into();
+    let mut connection = bench.connect().await;
+    match sqlx::query("CREATE EXTENSION \"uuid-ossp\"").execute(&mut connection).await {
+        Ok(_) => drop(bench.model().await.unwrap()),
+        Err(error) => println!("skipped: uuid-ossp cannot be installed: {error}"),
+    }
+}
+
+#[tokio::test]
 async fn a_missing_right_is_told_as_the_grant_to_run() {
     let mut bench = Bench::new(&setup(), "{source: {table: a}, writes: [{set: {v: \"'x'\"}}]}").await;
     let role = Server::fresh_name("nobody");

@@ -10,12 +10,15 @@
 
 mod apply;
 mod crash;
+mod fuzz;
 mod guard;
 mod harness;
 mod ledger;
 mod plan;
+mod random;
 mod server;
 mod speed;
 mod undo;
+mod values;
 mod verify;
 mod writes;

@@ -17,7 +17,7 @@ pub struct Server {
     _reaper: Child,
 }
 
-/// Where PostgreSQL's programs are.
+/// Where the distribution's programs are: server and clients.
 pub fn programs() -> PathBuf {
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .map(|entries| entries.flatten().map(|e| e.path().join("bin")).filter(|p| p.join("initdb").exists()).collect())
@@ -26,7 +26,12 @@ pub fn programs() -> PathBuf {
     found.pop().expect("PostgreSQL's server programs below /usr/lib/postgresql")
 }
 
-/// PATH for the steps. `BACKFILL_TEST_CLIENT` names a folder with other clients than the server's own: the image has
+/// Where the server's programs are: `PG_BIN` names those of another major (`tests/servers/servers bin 14`).
+fn server_programs() -> PathBuf {
+    std::env::var_os("PG_BIN").map_or_else(programs, PathBuf::from)
+}
+
+/// PATH for the steps. `BACKFILL_TEST_CLIENT` names a folder with other clients than the distribution's: the image has
 /// those of PostgreSQL 17, whatever the server is.
 pub fn path_with_programs() -> std::ffi::OsString {
     let mut path = std::env::var_os("BACKFILL_TEST_CLIENT").unwrap_or_else(|| programs().into_os_string());
@@ -57,7 +62,7 @@ fn start() -> Server {
     if is_root() {
         run(Command::new("chown").args(["-R", "postgres:postgres"]).arg(&folder));
     }
-    run(unprivileged(&programs().join("initdb"))
+    run(unprivileged(&server_programs().join("initdb"))
         .args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--username", SUPERUSER])
         .arg("--pwfile")
         .arg(folder.join("password"))
@@ -69,7 +74,7 @@ fn start() -> Server {
         "-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off -c ssl=on -c max_connections=60 -c max_locks_per_transaction=1024",
         folder.display()
     );
-    let pg_ctl = programs().join("pg_ctl");
+    let pg_ctl = server_programs().join("pg_ctl");
     run(unprivileged(&pg_ctl)
         .arg("--pgdata")
         .arg(&data)

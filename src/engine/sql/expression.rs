@@ -1,12 +1,12 @@
 //! One scalar expression of the user.
 
 use super::SqlError;
-use super::functions::{has_effects, is_aggregate, is_at_apply, is_session, reads_beyond_the_row, returns_set};
+use super::functions::{is_aggregate, returns_set};
 use super::identifier::only_targets;
-use super::tree::{called, node, parse_one, says, strings, walk};
+use super::judge::{Found, judge};
+use super::tree::{called, node, parse_one, says, walk};
 use super::volatility::Calls;
 use serde_json::Value;
-use std::collections::BTreeSet;
 
 /// Where an expression stands: it decides whether values of the moment are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Place {
     Chooses,
     /// A new value: `set`. Values of the moment are written at apply and kept out of the digest.
     Sets,
+    /// A SELECT of rows beside the source's: `source.joins[].query`. Aggregates, windows and sets may stand there, too.
+    JoinQuery,
 }
 
 /// One scalar expression, known to be harmless as far as the grammar can tell.
@@ -23,6 +25,7 @@ pub struct Expression {
     sql: String,
     at_apply: bool,
     calls: Calls,
+    server: Vec<String>,
 }
 
 impl Expression {
@@ -31,17 +34,11 @@ impl Expression {
     /// # Errors
     /// [`SqlError`] where it is not exactly one, or holds what its place does not allow.
     pub fn parse(text: &str, place: Place) -> Result<Self, SqlError> {
-        let (kind, select) = parse_one(&format!("SELECT\n{text}\n"))?;
-        if kind != "SelectStmt" || !only_targets(&select) {
-            return Err(SqlError::NotOneExpression);
-        }
-        let targets = select.get("target_list").and_then(Value::as_array).map(Vec::as_slice);
-        let Some([target]) = targets else { return Err(SqlError::NotOneExpression) };
-        let value = match node(target) {
-            Some(("ResTarget", target)) if !says(target, "name") && !says(target, "indirection") => target.get("val"),
-            _ => None,
-        };
-        Self::judge(text, value.ok_or(SqlError::NotOneExpression)?, place)
+        let value = only_value(&format!("SELECT\n{text}\n"))?;
+        let parsed = Self::judge(text, &value, place)?;
+        // As it will be written: `ALL s.a` is an expression's worth of a SELECT only without the parentheses.
+        only_value(&format!("SELECT {}", parsed.in_parentheses())).map_err(|_| SqlError::NotOneExpression)?;
+        Ok(parsed)
     }
 
     /// Reads one sort clause, as in `s.updated_at DESC, s.rank`; [`Expression::in_order_by`] writes it back.
@@ -63,9 +60,10 @@ impl Expression {
             Some((kind, body)) => judge_node(kind, body, &mut found),
             None => Ok(()),
         })?;
-        match (place, found.moment) {
-            (Place::Chooses, Some(name)) => Err(SqlError::MomentDependent(name)),
-            (_, moment) => Ok(Self { sql: text.to_owned(), at_apply: moment.is_some(), calls: found.calls }),
+        let Found { calls, moment, server, .. } = found;
+        match (place, moment) {
+            (Place::Chooses | Place::JoinQuery, Some(name)) => Err(SqlError::MomentDependent(name)),
+            (_, moment) => Ok(Self { sql: text.to_owned(), at_apply: moment.is_some(), calls, server: server.into_iter().collect() }),
         }
     }
 
@@ -92,39 +90,47 @@ impl Expression {
     pub const fn calls(&self) -> &Calls {
         &self.calls
     }
+
+    /// What in it depends on the server (locale, dictionaries, time zones, …), by name, sorted: the value may be another one
+    /// on another server. What is not marked although it may: [`super::SelectQuery::server_dependent`].
+    #[must_use]
+    pub fn server_dependent(&self) -> Vec<String> {
+        self.server.clone()
+    }
 }
 
-/// What was found in the tree so far.
-#[derive(Default)]
-struct Found {
-    calls: Calls,
-    moment: Option<String>,
-    /// Literals that are cast to a text, by their place: a word there is a word.
-    texts: BTreeSet<i64>,
+/// The one target of a SELECT that is nothing else.
+fn only_value(sql: &str) -> Result<Value, SqlError> {
+    let (kind, mut select) = parse_one(sql)?;
+    if kind != "SelectStmt" || !only_targets(&select) {
+        return Err(SqlError::NotOneExpression);
+    }
+    let targets = select.get_mut("target_list").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+    let [target] = targets.as_slice() else { return Err(SqlError::NotOneExpression) };
+    match node(target) {
+        Some(("ResTarget", target)) if !says(target, "name") && !says(target, "indirection") => {
+            target.get("val").cloned().ok_or(SqlError::NotOneExpression)
+        }
+        _ => Err(SqlError::NotOneExpression),
+    }
 }
 
 fn judge_node(kind: &str, body: &Value, found: &mut Found) -> Result<(), SqlError> {
     match kind {
-        "AConst" => judge_literal(body, found),
-        "ColumnRef" | "BoolExpr" | "NullTest" | "BooleanTest" | "CaseExpr" | "CaseWhen" | "CoalesceExpr" | "MinMaxExpr" | "AArrayExpr"
-        | "AIndirection" | "AIndices" | "List" | "String" | "Integer" | "CollateClause" | "NamedArgExpr" | "RowExpr" | "SortBy" => Ok(()),
-        "AExpr" => {
-            found.calls.add_operator(strings(body.get("name")));
-            Ok(())
-        }
-        "TypeCast" => judge_cast(body, found),
-        "FuncCall" => judge_call(body, found),
-        "SqlvalueFunction" => judge_value_function(body, found),
-        "AStar" => Err(SqlError::Star),
-        "SubLink" => Err(SqlError::SubSelect),
-        "ParamRef" => Err(SqlError::Parameter),
-        other => Err(SqlError::Unsupported(other.to_owned())),
+        "FuncCall" => refuse_other_than_one_value(body)?,
+        "AConst" | "ColumnRef" | "BoolExpr" | "NullTest" | "BooleanTest" | "CaseExpr" | "CaseWhen" | "CoalesceExpr" | "MinMaxExpr"
+        | "AArrayExpr" | "AIndirection" | "AIndices" | "List" | "String" | "Integer" | "CollateClause" | "NamedArgExpr" | "RowExpr"
+        | "SortBy" | "AExpr" | "TypeCast" | "SqlvalueFunction" | "ParamRef" => {}
+        "AStar" => return Err(SqlError::Star),
+        "SubLink" => return Err(SqlError::SubSelect),
+        other => return Err(SqlError::Unsupported(other.to_owned())),
     }
+    judge(kind, body, found)
 }
 
-fn judge_call(body: &Value, found: &mut Found) -> Result<(), SqlError> {
-    let (schema, name) = called(body);
-    let arguments = body.get("args").and_then(Value::as_array).map_or(0, Vec::len);
+/// An expression sees one row and has one value.
+fn refuse_other_than_one_value(body: &Value) -> Result<(), SqlError> {
+    let (_, name) = called(body);
     if says(body, "over") {
         return Err(SqlError::Window(name));
     }
@@ -132,62 +138,5 @@ fn judge_call(body: &Value, found: &mut Found) -> Result<(), SqlError> {
     if is_aggregate(&name) || aggregates.iter().any(|field| says(body, field)) {
         return Err(SqlError::Aggregate(name));
     }
-    if returns_set(&name) {
-        return Err(SqlError::SetReturning(name));
-    }
-    if is_session(&name) {
-        return Err(SqlError::SessionDependent(name));
-    }
-    if has_effects(&name) || reads_beyond_the_row(&name) {
-        return Err(SqlError::SideEffect(name));
-    }
-    if is_at_apply(&name, arguments) {
-        found.moment = Some(format!("{name}()"));
-    }
-    found.calls.add_function(schema, name);
-    Ok(())
-}
-
-/// `CURRENT_DATE` to `LOCALTIMESTAMP(n)` are 1 to 9 in the grammar's enumeration, roles and names of the session come after.
-fn judge_value_function(body: &Value, found: &mut Found) -> Result<(), SqlError> {
-    match body.get("op").and_then(Value::as_i64) {
-        Some(1..=9) => {
-            found.moment = Some("current_timestamp, current_date and their kin".into());
-            Ok(())
-        }
-        _ => Err(SqlError::SessionDependent("current_user and its kin".into())),
-    }
-}
-
-/// A literal that is cast to a text is one, whatever it says.
-fn judge_cast(body: &Value, found: &mut Found) -> Result<(), SqlError> {
-    let type_name = body.get("type_name").unwrap_or(&Value::Null);
-    if says(type_name, "setof") {
-        return Err(SqlError::SetReturning("SETOF".into()));
-    }
-    let kind = strings(type_name.get("names")).pop().unwrap_or_default();
-    if matches!(kind.as_str(), "text" | "varchar" | "bpchar" | "json" | "jsonb") {
-        found.texts.extend(body.get("arg").and_then(node).and_then(|(_, arg)| place(arg)));
-    }
-    Ok(())
-}
-
-/// Refuses `'today'`: where a date or time is meant, the server turns the word into a moment while it reads the
-/// statement, and what is meant depends on types that are not known here.
-fn judge_literal(body: &Value, found: &Found) -> Result<(), SqlError> {
-    let Some(text) = body.pointer("/val/Sval/sval").and_then(Value::as_str) else { return Ok(()) };
-    let excused = place(body).is_some_and(|place| found.texts.contains(&place));
-    if !excused && is_date_word(text) { Err(SqlError::DateWord(text.to_owned())) } else { Ok(()) }
-}
-
-fn place(body: &Value) -> Option<i64> {
-    body.get("location")?.as_i64()
-}
-
-/// The word, alone or with a time of day or a zone: `today 12:00`.
-fn is_date_word(literal: &str) -> bool {
-    let lower = literal.trim().to_lowercase();
-    let mut words = lower.split_whitespace();
-    let special = words.next().is_some_and(|word| matches!(word, "now" | "today" | "tomorrow" | "yesterday"));
-    special && words.all(|word| word.chars().any(|c| c.is_ascii_digit()) || matches!(word, "utc" | "z" | "zulu" | "allballs"))
+    if returns_set(&name) { Err(SqlError::SetReturning(name)) } else { Ok(()) }
 }

@@ -31,6 +31,25 @@ const SESSION: &[&str] = &[
     "currval",
     "lastval",
     "version",
+    "system_user",
+    "show_limit",
+    "txid_current_snapshot",
+    "txid_current_if_assigned",
+    "row_security_active",
+    "has_any_column_privilege",
+    "has_column_privilege",
+    "has_database_privilege",
+    "has_foreign_data_wrapper_privilege",
+    "has_function_privilege",
+    "has_language_privilege",
+    "has_largeobject_privilege",
+    "has_parameter_privilege",
+    "has_schema_privilege",
+    "has_sequence_privilege",
+    "has_server_privilege",
+    "has_table_privilege",
+    "has_tablespace_privilege",
+    "has_type_privilege",
 ];
 
 /// Change something, wait, run SQL out of a string, or read files and other servers: refused everywhere.
@@ -39,6 +58,7 @@ const EFFECTS: &[&str] = &[
     "setval",
     "set_config",
     "ts_stat",
+    "ts_rewrite",
     "xpath_table",
     "crosstab",
     "connectby",
@@ -102,6 +122,9 @@ const HARMLESS_PG: &[&str] = &[
 /// Of those, what an expression over one row may call.
 const PURE_PG: &[&str] = &["pg_typeof", "pg_column_size", "pg_size_pretty", "pg_size_bytes", "pg_input_is_valid"];
 
+/// Read the catalogue, so that their value changes without the row.
+const READ_CATALOGUE: &[&str] = &["col_description", "obj_description", "shobj_description", "regclass", "format_type"];
+
 /// Aggregates that everybody knows; others are found in the catalogue.
 const AGGREGATES: &[&str] = &[
     "count",
@@ -157,9 +180,9 @@ pub(super) fn has_effects(name: &str) -> bool {
         || (name.starts_with("pg_") && !name.starts_with("pg_stat_get_") && !HARMLESS_PG.contains(&name))
 }
 
-/// True for what an expression may not call although a check may.
+/// True for what an expression may not call although a check may: it reads the catalogue, statistics or files.
 pub(super) fn reads_beyond_the_row(name: &str) -> bool {
-    name.starts_with("pg_") && !PURE_PG.contains(&name)
+    (name.starts_with("pg_") && !PURE_PG.contains(&name)) || name.starts_with("to_reg") || READ_CATALOGUE.contains(&name)
 }
 
 pub(super) fn is_aggregate(name: &str) -> bool {

@@ -1,7 +1,7 @@
 //! At least one hostile text for each reason to refuse one.
 
 use super::SqlError::{self, *};
-use super::{CheckQuery, Expression, Place};
+use super::{CheckQuery, Expression, Place, SelectQuery};
 
 macro_rules! refused {
     ($parse:expr, $($text:expr => $variant:pat),+ $(,)?) => {
@@ -78,6 +78,33 @@ fn hostile_expressions_are_refused_each_for_its_reason() {
         "date 'tomorrow'" => DateWord(_),
         "s.created_at < 'now'" => DateWord(_),
         "'yesterday 12:00'" => DateWord(_),
+        "'now'::text::timestamptz" => DateWord(_),
+        "CAST('today'::varchar AS text)::date" => DateWord(_),
+        "date('today'::text)" => DateWord(_),
+        "s.at <@ '[now,)'::tstzrange" => DateWord(_),
+        "s.at = ANY ('{2026-01-01,tomorrow}')" => DateWord(_),
+        "'now Europe/Berlin'::timestamptz" => DateWord(_),
+        "ALL s.a" => NotOneExpression,
+        "'scenarios'::regclass" => SideEffect(_),
+        "s.a::regproc::text" => SideEffect(_),
+        "to_regclass('scenarios')" => SideEffect(_),
+        "regclass('scenarios')" => SideEffect(_),
+        "pg_temp.anything(1)" => SessionDependent(_),
+        "1::pg_temp.anything" => SessionDependent(_),
+        "SYSTEM_USER" => SessionDependent(_),
+        "has_table_privilege('users', 'SELECT')" => SessionDependent(_),
+        "ts_rewrite(s.q, 'DELETE FROM users')" => SideEffect(_),
+        "s.a::int4 + COLLATION FOR (s.b)" => SideEffect(_),
+        "GREATEST(1, (SELECT 1))" => SubSelect,
+        "s.a[(SELECT 1)]" => SubSelect,
+        "ROW(1, (TABLE users))" => SubSelect,
+        "f(x => (VALUES (1)))" => SubSelect,
+        "f(VARIADIC ARRAY(SELECT 1))" => SubSelect,
+        "(s.a).*" => Star,
+        "JSON_VALUE(s.a, '$')" => Unsupported(_),
+        "JSON_OBJECT('a': nextval('x'))" => Unsupported(_),
+        "s.a IS JSON" => Unsupported(_),
+        "xmlserialize(CONTENT s.a AS text)" => Unsupported(_),
         "DEFAULT" => Syntax(_) | Unsupported(_),
         "xmlelement(name a)" => Unsupported(_),
         "GROUPING(s.a)" => Unsupported(_),
@@ -157,5 +184,61 @@ fn hostile_checks_are_refused_each_for_its_reason() {
         "SELECT pg_database_size(current_database())",
     ] {
         assert!(CheckQuery::parse(text).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn hostile_queries_of_joins_are_refused_each_for_its_reason() {
+    refused!(SelectQuery::parse,
+        "" => SeveralStatements,
+        "SELECT 1; SELECT 2" => SeveralStatements,
+        "SELECT 1;" => SeveralStatements,
+        "SELECT 1) q, (SELECT 2" => Syntax(_),
+        "DELETE FROM users" => NotASelect,
+        "DELETE FROM users RETURNING 1" => NotASelect,
+        "COPY users TO PROGRAM 'curl evil'" => NotASelect,
+        "SELECT 1 INTO stolen" => Into,
+        "SELECT * FROM users FOR UPDATE" => Locking,
+        "SELECT (SELECT 1 FROM users FOR KEY SHARE)" => Locking,
+        "WITH gone AS (DELETE FROM users RETURNING 1) SELECT count(*) FROM gone" => DataModifying,
+        "SELECT * FROM (WITH x AS (UPDATE users SET a = 1 RETURNING 1) SELECT * FROM x) y" => Syntax(_) | DataModifying,
+        "WITH x AS (MERGE INTO a USING b ON a.i = b.i WHEN MATCHED THEN DELETE RETURNING 1) SELECT 1" => DataModifying,
+        "SELECT nextval('s')" => SideEffect(_),
+        "SELECT 1 FROM users WHERE pg_sleep(1) IS NULL" => SideEffect(_),
+        "SELECT * FROM dblink('x', 'y') AS t(a int)" => SideEffect(_),
+        "SELECT * FROM ROWS FROM (pg_ls_dir('/'))" => SideEffect(_),
+        "SELECT pg_relation_size('users')" => SideEffect(_),
+        "SELECT 'users'::regclass" => SideEffect(_),
+        "SELECT 1 ORDER BY setval('s', 1)" => SideEffect(_),
+        "SELECT 1 GROUP BY pg_notify('a', 'b')" => SideEffect(_),
+        "SELECT count(*) FILTER (WHERE lo_create(0) > 0) FROM a" => SideEffect(_),
+        "SELECT sum(a) OVER (PARTITION BY lo_unlink(1)) FROM a" => SideEffect(_),
+        "VALUES (pg_advisory_lock(1))" => SideEffect(_),
+        "SELECT now()" => MomentDependent(_),
+        "SELECT a FROM b ORDER BY random()" => MomentDependent(_),
+        "SELECT a FROM b WHERE at < CURRENT_DATE" => MomentDependent(_),
+        "SELECT a FROM b TABLESAMPLE system (10)" => MomentDependent(_),
+        "SELECT a FROM b WHERE at < 'today'" => DateWord(_),
+        "SELECT current_user" => SessionDependent(_),
+        "SELECT current_setting('role')" => SessionDependent(_),
+        "SELECT * FROM pg_stat_activity" => SessionDependent(_),
+        "SELECT * FROM pg_catalog.pg_authid" => SessionDependent(_),
+        "SELECT * FROM information_schema.tables" => SessionDependent(_),
+        "SELECT * FROM pg_temp.a" => SessionDependent(_),
+        "SELECT a FROM b WHERE c = $1" => Parameter,
+        "SELECT a FROM b LIMIT $1" => Parameter,
+    );
+    for text in [
+        "SELECT o.total FROM orders o WHERE o.customer = s.id ORDER BY o.at DESC, o.id LIMIT 1 -- the newest",
+        "SELECT count(*) AS n, sum(o.total) FILTER (WHERE o.paid), string_agg(DISTINCT o.note, ',' ORDER BY o.note) FROM orders o GROUP BY ROLLUP (o.kind) HAVING count(*) > 1",
+        "SELECT x.value, x.ordinality FROM jsonb_array_elements(s.items) WITH ORDINALITY AS x",
+        "SELECT DISTINCT ON (a) a, row_number() OVER w FROM b WINDOW w AS (PARTITION BY c ORDER BY d ROWS 2 PRECEDING)",
+        "WITH RECURSIVE up AS (SELECT id, parent FROM tree WHERE id = s.id UNION ALL SELECT t.id, t.parent FROM tree t JOIN up ON t.id = up.parent) SELECT * FROM up",
+        "SELECT * FROM a LEFT JOIN b USING (id) CROSS JOIN LATERAL (SELECT max(c) FROM d WHERE d.id = a.id) q",
+        "SELECT (SELECT 1), EXISTS (TABLE a), ARRAY(SELECT b FROM c), x.* FROM xmltable('/a' PASSING s.doc COLUMNS n int PATH 'b') x",
+        "VALUES (1, 'a'), (2, 'b')",
+    ] {
+        let parsed = SelectQuery::parse(text);
+        assert!(parsed.is_ok(), "{text}: {:?}", parsed.err());
     }
 }

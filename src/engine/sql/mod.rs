@@ -1,21 +1,27 @@
 //! What the user's SQL may be: decided by PostgreSQL's own grammar, before any of it reaches a server.
 //!
-//! An [`Expression`] is one scalar expression, a [`CheckQuery`] one plain SELECT, a [`TableName`] or a quoted column
-//! a name as PostgreSQL reads names. What the grammar cannot know (is this function volatile, an aggregate?) is asked
-//! of the catalogue by [`refuse_volatile`]. Pure but for that one function.
+//! An [`Expression`] is one scalar expression, a [`CheckQuery`] one plain SELECT, a [`SelectQuery`] one that reads rows
+//! beside the source's, a [`TableName`] or a quoted column a name as PostgreSQL reads names. What the grammar cannot know
+//! (is this function volatile, an aggregate, does that cast call one?) is asked of the catalogue by [`refuse_volatile`].
+//! Pure but for that one function.
 
 mod expression;
 mod functions;
 #[cfg(test)]
 mod hostile;
 mod identifier;
+mod judge;
+mod moment;
 mod query;
+mod select;
+mod server;
 mod tree;
 mod volatility;
 
 pub use expression::{Expression, Place};
 pub use identifier::{TableName, column_name, quote, quote_literal, type_name};
 pub use query::CheckQuery;
+pub use select::SelectQuery;
 pub use volatility::{Calls, refuse_volatile};
 
 use thiserror::Error;

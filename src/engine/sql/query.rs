@@ -2,7 +2,8 @@
 
 use super::SqlError;
 use super::functions::has_effects;
-use super::tree::{called, node, parse_one, says, strings, walk};
+use super::judge::note;
+use super::tree::{called, node, parse_one, says, walk};
 use super::volatility::Calls;
 
 /// One plain SELECT that changes nothing, as far as the grammar can tell; it runs READ ONLY all the same.
@@ -31,19 +32,14 @@ impl CheckQuery {
                 return Err(SqlError::Locking);
             }
             let Some((kind, body)) = node(value) else { return Ok(()) };
+            if kind == "FuncCall" {
+                let (_, name) = called(body);
+                if has_effects(&name) {
+                    return Err(SqlError::SideEffect(name));
+                }
+            }
+            note(kind, body, &mut calls);
             match kind {
-                "FuncCall" => {
-                    let (schema, name) = called(body);
-                    if has_effects(&name) {
-                        return Err(SqlError::SideEffect(name));
-                    }
-                    calls.add_function(schema, name);
-                    Ok(())
-                }
-                "AExpr" => {
-                    calls.add_operator(strings(body.get("name")));
-                    Ok(())
-                }
                 "ParamRef" => Err(SqlError::Parameter),
                 "LockingClause" => Err(SqlError::Locking),
                 other if other.ends_with("Stmt") && other != "SelectStmt" => Err(SqlError::DataModifying),
