@@ -13,5 +13,6 @@ pub mod query;
 pub mod row;
 pub mod secrets;
 pub mod sql;
+pub mod throttle;
 pub mod undo;
 pub mod verify;

@@ -106,6 +106,9 @@ impl Facts<'_> {
                 Some(format!("decisions that counted: {}", self.status.approvals.len())),
                 result.map(|result| format!("{} rows written in {} batches", result.written, result.batches)),
                 result.map(|result| format!("{} left alone because they had changed since the plan", result.drifted)),
+                Some(self.status.throttled_seconds)
+                    .filter(|held| *held > 0)
+                    .map(|held| format!("the throttle held it for {}", format::seconds(held))),
             ]),
             when: self.when(&[Step::Migrate, Step::Apply, Step::Script]),
         }

@@ -16,6 +16,8 @@ mod ledger;
 mod plan;
 mod server;
 mod speed;
+mod standby;
+mod throttle;
 mod undo;
 mod verify;
 mod writes;

@@ -1,10 +1,11 @@
 //! The pod of one of our own steps: restricted, without a Kubernetes token, with just the files that the step needs.
 
-use super::{BATCH_PAUSE, BATCH_SIZE, input_name, monitor_account};
+use super::{input_name, monitor_account};
 use crate::api::spec::{PodTemplate, SecretRef};
 use crate::api::status::Step;
 use crate::config::OperatorConfig;
 use crate::lifecycle::{StartStep, ValidRun};
+use crate::protocol::settings;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::{Map, Value, json};
 
@@ -87,8 +88,7 @@ fn all_labels(own: &PodTemplate, labels: &Value) -> Value {
 fn annotations(run: &ValidRun, start: &StartStep, own: &PodTemplate) -> Value {
     let mut all = json!(own.annotations);
     if let (Step::Apply, Some(sql), Some(map)) = (start.step, &run.spec.backfill.sql, all.as_object_mut()) {
-        map.insert(BATCH_SIZE.into(), json!(sql.batch.size.to_string()));
-        map.insert(BATCH_PAUSE.into(), json!(sql.batch.pause));
+        map.extend(settings::annotations(sql).into_iter().map(|(name, value)| (name, Value::String(value))));
     }
     all
 }

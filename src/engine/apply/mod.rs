@@ -8,10 +8,12 @@ mod control;
 mod drift;
 mod load;
 mod retry;
+mod size;
 mod write;
 
-pub use control::Control;
+pub use control::{BatchSettings, Control};
 pub use retry::Retries;
+pub use size::{BatchSize, Trouble};
 
 use super::connector::{ConnectRefused, Connector};
 use super::ledger::{Ledger, LedgerError, State};
