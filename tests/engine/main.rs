@@ -13,6 +13,7 @@ mod crash;
 mod guard;
 mod harness;
 mod ledger;
+mod pace;
 mod plan;
 mod server;
 mod speed;

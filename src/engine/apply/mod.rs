@@ -7,11 +7,13 @@ mod batch;
 mod control;
 mod drift;
 mod load;
+mod pace;
 mod retry;
 mod size;
 mod write;
 
 pub use control::{BatchSettings, Control};
+pub use pace::{Next, Pace};
 pub use retry::Retries;
 pub use size::{BatchSize, Trouble};
 

@@ -92,6 +92,11 @@ impl Throttle {
         }
     }
 
+    /// OIDs of the tables that the run writes, where they were not known before.
+    pub fn writes(&mut self, tables: &[i64]) {
+        self.tables = tables.to_vec();
+    }
+
     /// Other settings from here on. Where they differ, everything is asked again at once: what held may be allowed now.
     pub fn set(&mut self, settings: &spec::Throttle) {
         if self.settings == *settings {
