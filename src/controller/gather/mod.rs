@@ -4,6 +4,9 @@ mod job;
 mod pod;
 mod release;
 
+#[cfg(test)]
+pub(super) use pod::told;
+
 use super::context::Context;
 use super::error::{ControllerError, call};
 use crate::api::status::{BackfillRunStatus, FlagIntent};

@@ -99,7 +99,7 @@ pub(super) fn image(pod: &Pod) -> String {
 }
 
 /// The settings that the pod has been told.
-pub(super) fn told(pod: &Pod) -> BTreeMap<String, String> {
+pub(in crate::controller) fn told(pod: &Pod) -> BTreeMap<String, String> {
     settings::told(pod.annotations())
 }
 
