@@ -116,6 +116,7 @@ fn kind(schema: &Value) -> String {
         (Some(entries), _) => format!("map of {}", kind(entries)),
         (None, "array") => format!("list of {}", schema.get("items").map(kind).unwrap_or_default()),
         (None, _) if text(schema, "pattern") == duration::PATTERN => "a duration".into(),
+        (None, _) if schema.get("x-kubernetes-int-or-string").is_some() => "integer or string".into(),
         (None, other) => other.to_owned(),
     }
 }

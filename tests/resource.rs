@@ -128,6 +128,8 @@ async fn the_smallest_run_is_at_most_25_lines_and_accepted_with_safe_defaults() 
         assert_eq!(spec["approval"], json!({"required": 1, "timeout": "72h"}));
         assert_eq!(spec["rollback"], json!({"trigger": "Failure", "method": "Auto"}));
         assert_eq!(spec["backfill"]["sql"]["drift"], json!({"mode": "Skip", "maxPercent": 1}));
+        assert_eq!(spec["backfill"]["sql"]["batch"], json!({"size": "Auto", "target": "500ms", "max": 5000, "pause": "0s"}));
+        assert_eq!(spec["backfill"]["sql"]["throttle"], json!({"maxReplicationLag": "10s", "hold": "10s"}));
     })
     .await;
 }
@@ -181,6 +183,11 @@ async fn each_rule_refuses_in_its_own_words() {
             "spec.featureFlag.provider.configMap.path",
         ),
         (json!({"spec": {"approval": {"required": 0}}}), "spec.approval.required"),
+        (json!({"spec": {"backfill": {"sql": {"batch": {"size": 0}}}}}), "spec.backfill.sql.batch.size"),
+        (json!({"spec": {"backfill": {"sql": {"batch": {"size": 5001}}}}}), "spec.backfill.sql.batch.size"),
+        (json!({"spec": {"backfill": {"sql": {"batch": {"size": "many"}}}}}), "spec.backfill.sql.batch.size"),
+        (json!({"spec": {"backfill": {"sql": {"throttle": {"maxWalRate": "fast"}}}}}), "spec.backfill.sql.throttle.maxWalRate"),
+        (json!({"spec": {"backfill": {"sql": {"throttle": {"query": {"sql": "SELECT 1"}}}}}}), "spec.backfill.sql.throttle.query.max"),
     ];
     with_definition("rules", async |cluster| {
         for (patch, expected) in &cases {
@@ -238,6 +245,9 @@ async fn once_data_changes_only_what_steers_the_run_may_change() {
             json!({"spec": {"suspend": true}}),
             json!({"spec": {"abandon": true}}),
             json!({"spec": {"backfill": {"sql": {"batch": {"size": 10, "pause": "1s"}}}}}),
+            json!({"spec": {"backfill": {"sql": {"batch": {"size": "Auto", "target": "2s", "max": 100}}}}}),
+            json!({"spec": {"backfill": {"sql": {"throttle": {"maxReplicationLag": "1m", "maxActiveBackends": 7, "maxWaitingLocks": 0,
+                "maxWalRate": "50Mi", "avoidAutovacuum": true, "query": {"sql": "SELECT 1", "max": 1}, "hold": "0s"}}}}}),
             json!({"spec": {"approvals": {"maria@example.org": {"decision": "Approve", "digest": DIGEST}}}}),
             json!({"spec": {"notifications": [{"channel": "team", "events": ["Failed"]}]}}),
         ] {

@@ -32,6 +32,8 @@ pub enum ConditionType {
     Monitored,
     /// The data is as it was before.
     RolledBack,
+    /// A reading of the throttle holds the worker.
+    Throttled,
     /// The summary: Unknown while running.
     Succeeded,
     /// True in every terminal phase.
@@ -62,6 +64,7 @@ impl ConditionType {
             Self::FlagEnabled => "FlagEnabled",
             Self::Monitored => "Monitored",
             Self::RolledBack => "RolledBack",
+            Self::Throttled => "Throttled",
             Self::Succeeded => "Succeeded",
             Self::Finished => "Finished",
             Self::Ready => "Ready",

@@ -6,6 +6,7 @@ pub mod conditions;
 pub mod crd;
 pub mod duration;
 pub mod phase;
+pub mod quantity;
 pub mod spec;
 pub mod status;
 

@@ -78,6 +78,9 @@ pub struct BackfillRunStatus {
     /// How far the step in hand is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressStatus>,
+    /// For how many seconds the throttle has held the worker so far, over all attempts.
+    #[serde(skip_serializing_if = "none")]
+    pub throttled_seconds: i64,
     /// What was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<ResultStatus>,
@@ -550,7 +553,7 @@ pub struct ApprovalStatus {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProgressStatus {
-    /// For people: `52000/117990 (44%), 3s left`.
+    /// For people: `52000/117990 (44%), 3s left`, or `52000/117990 (44%), held by ReplicationLag`.
     pub summary: String,
     /// Done.
     pub done: i64,
@@ -563,6 +566,13 @@ pub struct ProgressStatus {
     /// Time left, as a duration; empty where it is not known.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub remaining: String,
+    /// The reading that holds the worker at this moment: `ReplicationLag`, `ActiveBackends`, `WaitingLocks`, `WalRate`,
+    /// `Autovacuum` or `Query`; empty where none does. The condition `Throttled` has what was measured.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub throttled_by: String,
+    /// Readings of the throttle that cannot be taken, with what to do about it: they do not hold the worker.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmeasured: Vec<String>,
     /// When it was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]

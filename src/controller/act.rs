@@ -50,7 +50,7 @@ pub(super) async fn act(context: &Context, run: &BackfillRun, valid: Option<&Val
             None => Ok(()),
         },
         Effect::StopStep { job_name } => stop_step(context, &namespace, &job_name).await,
-        Effect::TellPod { job_name, batch_size, batch_pause } => tell_pod(context, &namespace, &job_name, &batch_size, &batch_pause).await,
+        Effect::TellPod { job_name, settings } => tell_pod(context, &namespace, &job_name, &settings).await,
         Effect::EnableFlag { previous } => match flag_of(run) {
             Some(flag) => Ok(flags::enable(context.client.clone(), &namespace, flag, previous.parse()?).await.map(|_| ())?),
             None => Ok(()),
@@ -127,10 +127,10 @@ async fn stop_step(context: &Context, namespace: &str, job_name: &str) -> Result
     unless_missing(call("deleting a step's Job", jobs.delete(job_name, &DeleteParams::foreground())).await)
 }
 
-async fn tell_pod(context: &Context, namespace: &str, job_name: &str, size: &str, pause: &str) -> Result<(), ControllerError> {
+async fn tell_pod(context: &Context, namespace: &str, job_name: &str, settings: &BTreeMap<String, String>) -> Result<(), ControllerError> {
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
     let selector = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job_name}"));
-    let patch = json!({"metadata": {"annotations": {jobs::BATCH_SIZE: size, jobs::BATCH_PAUSE: pause}}});
+    let patch = json!({"metadata": {"annotations": settings}});
     for pod in call("listing a step's pods", pods.list(&selector)).await?.items {
         call("telling a step's pod", pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch))).await?;
     }

@@ -43,6 +43,7 @@ pub struct Metrics {
     reconcile_seconds: Histogram,
     step_ends: Family<StepLabels, Counter>,
     rows_written: Counter,
+    throttled_seconds: Counter,
     notifications: Family<ChannelLabels, Counter>,
     leader: Gauge,
 }
@@ -57,6 +58,7 @@ impl Default for Metrics {
             reconcile_seconds: Histogram::new(exponential_buckets(0.005, 2.0, 13)),
             step_ends: Family::default(),
             rows_written: Counter::default(),
+            throttled_seconds: Counter::default(),
             notifications: Family::default(),
             leader: Gauge::default(),
             registry: Registry::default(),
@@ -66,6 +68,7 @@ impl Default for Metrics {
         registry.register("reconcile_seconds", "How long a pass of reconcile took", metrics.reconcile_seconds.clone());
         registry.register("step_ends", "Ends of steps by result", metrics.step_ends.clone());
         registry.register("rows_written", "Source rows written by runs", metrics.rows_written.clone());
+        registry.register("throttled_seconds", "Seconds for which the throttle held runs", metrics.throttled_seconds.clone());
         registry.register("notifications", "Messages by channel and result: ok, or the reason of the error", metrics.notifications.clone());
         registry.register("leader", "Whether this operator holds the lease", metrics.leader.clone());
         registry.register("build", "This release", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -109,6 +112,11 @@ impl Metrics {
         self.rows_written.inc_by(u64::try_from(rows).unwrap_or(0));
     }
 
+    /// Seconds for which the throttle has held a run, once it lets go.
+    pub fn throttled(&self, seconds: i64) {
+        self.throttled_seconds.inc_by(u64::try_from(seconds).unwrap_or(0));
+    }
+
     /// A message: `ok`, or the reason of its error. `channel` is a name of the configuration, never one out of a run.
     pub fn notified(&self, channel: &str, result: &'static str) {
         self.notifications.get_or_create(&ChannelLabels { channel: channel.into(), result }).inc();
@@ -141,6 +149,8 @@ mod tests {
         metrics.reconciled("ok", Duration::from_millis(30));
         metrics.step_ended(Step::LossAccount, StepResult::Passed);
         metrics.rows_written(117_990);
+        metrics.throttled(42);
+        metrics.throttled(-1);
         metrics.notified("team-db", "TimedOut");
         metrics.leads(true);
         let text = metrics.encode().unwrap();
@@ -151,6 +161,7 @@ mod tests {
             "backfill_reconcile_seconds_count 1",
             "backfill_step_ends_total{step=\"loss-account\",result=\"passed\"} 1",
             "backfill_rows_written_total 117990",
+            "backfill_throttled_seconds_total 42",
             "backfill_notifications_total{channel=\"team-db\",result=\"TimedOut\"} 1",
             "backfill_leader 1",
             concat!("backfill_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),

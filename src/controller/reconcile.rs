@@ -74,4 +74,5 @@ fn count(context: &Context, before: &BackfillRunStatus, after: Option<&BackfillR
     }
     let written = |status: &BackfillRunStatus| status.result.as_ref().map_or(0, |r| r.written);
     context.metrics.rows_written((written(after) - written(before)).max(0));
+    context.metrics.throttled(after.throttled_seconds - before.throttled_seconds);
 }

@@ -14,5 +14,6 @@ pub mod query;
 pub mod row;
 pub mod secrets;
 pub mod sql;
+pub mod throttle;
 pub mod undo;
 pub mod verify;

@@ -33,14 +33,12 @@ pub enum Effect {
         /// Name of the Job.
         job_name: String,
     },
-    /// Tell the running pod its batch settings.
+    /// Tell the running pod what has changed of its settings.
     TellPod {
         /// Name of the Job.
         job_name: String,
-        /// Rows a batch.
-        batch_size: String,
-        /// Pause after a batch.
-        batch_pause: String,
+        /// All settings, as annotations.
+        settings: BTreeMap<String, String>,
     },
     /// Switch the flag on, if its value still is the previous one.
     EnableFlag {

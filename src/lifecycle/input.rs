@@ -2,9 +2,9 @@
 
 use super::decision::StartStep;
 use super::pass::Pass;
-use crate::api::duration;
+use super::valid::ValidRun;
 use crate::api::status::Step;
-use crate::protocol::StepInput;
+use crate::protocol::{StepInput, settings};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -96,11 +96,9 @@ fn deadline(pass: &Pass<'_>, step: Step, index: i32) -> Duration {
     }
 }
 
-/// The batch settings as the pod is told them.
-pub(super) fn batch_settings(pass: &Pass<'_>) -> Option<(String, String)> {
-    let batch = &pass.run.spec.backfill.sql.as_ref()?.batch;
-    duration::parse(&batch.pause)?;
-    Some((batch.size.to_string(), batch.pause.clone()))
+/// What may change while the run applies, as the pod is told it; `None` in script mode.
+pub(super) fn settings(run: &ValidRun) -> Option<BTreeMap<String, String>> {
+    run.spec.backfill.sql.as_ref().map(settings::annotations)
 }
 
 #[cfg(test)]

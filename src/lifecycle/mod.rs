@@ -16,6 +16,7 @@ mod plan_digest;
 mod step;
 #[cfg(test)]
 mod tests;
+mod throttled;
 mod valid;
 
 pub use decide::{decide, effect_refused, refuse};

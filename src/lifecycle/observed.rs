@@ -50,8 +50,8 @@ pub enum StepObservation {
         job_uid: String,
         /// The latest progress line.
         progress: Option<Progress>,
-        /// Batch size and pause that the pod has been told.
-        told: Option<(String, String)>,
+        /// The settings that the pod has been told, as annotations.
+        told: BTreeMap<String, String>,
     },
     /// One of our steps left a verdict.
     Ended {

@@ -2,13 +2,15 @@
 
 use super::decision::Effect;
 use super::estimate;
-use super::input::{batch_settings, start_step};
+use super::input::{settings, start_step};
 use super::observed::{StepObservation, TeamEnd};
 use super::pass::{Pass, later};
+use super::throttled;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::duration;
 use crate::api::status::{ProgressStatus, Step, StepResult};
 use crate::protocol::{Outcome, Progress, StepReport, Verdict};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// After so many attempts in a row without a verdict the run is Stalled; it is still tried, slowly.
@@ -61,7 +63,7 @@ pub(super) fn drive(pass: &mut Pass<'_>) -> Option<(Step, i32, StepEnded)> {
             pass.look_again(Duration::from_secs(15));
         }
         StepObservation::Waiting { job_uid, problem } => wait_for_start(pass, job_uid, problem),
-        StepObservation::Running { job_uid, progress, told } => watch(pass, step, job_uid, progress, told),
+        StepObservation::Running { job_uid, progress, told } => watch(pass, step, job_uid, progress, &told),
         StepObservation::Stopping => pass.look_again(Duration::from_secs(1)),
         StepObservation::Lost { job_uid, why, progress } => {
             note_uid(pass, job_uid);
@@ -148,7 +150,7 @@ fn wait_for_start(pass: &mut Pass<'_>, job_uid: String, problem: Option<String>)
     }
 }
 
-fn watch(pass: &mut Pass<'_>, step: Step, job_uid: String, progress: Option<Progress>, told: Option<(String, String)>) {
+fn watch(pass: &mut Pass<'_>, step: Step, job_uid: String, progress: Option<Progress>, told: &BTreeMap<String, String>) {
     note_uid(pass, job_uid);
     // What kept the pod from starting is gone. What an earlier attempt stalled on is not known to be gone yet.
     for reason in ["StepCannotStart", "ForeignJob", super::decide::EFFECT_REFUSED] {
@@ -157,11 +159,11 @@ fn watch(pass: &mut Pass<'_>, step: Step, job_uid: String, progress: Option<Prog
     pass.look_again(WATCH);
     note_progress(pass, step, progress);
     if step == Step::Apply
-        && let (Some(wanted), Some(told)) = (batch_settings(pass), told)
-        && wanted != told
+        && let Some(wanted) = settings(pass.run)
+        && wanted != *told
         && let Some(job_name) = pass.current().map(|s| s.job_name.clone())
     {
-        pass.act(Effect::TellPod { job_name, batch_size: wanted.0, batch_pause: wanted.1 });
+        pass.act(Effect::TellPod { job_name, settings: wanted });
     }
 }
 
@@ -173,9 +175,12 @@ fn note_progress(pass: &mut Pass<'_>, step: Step, progress: Option<Progress>) {
             entry.lost_in_a_row = 0;
         }
     }
+    if step == Step::Apply {
+        throttled::note(pass, &progress);
+    }
     let shown = show(&progress, pass);
-    let same = pass.status.progress.as_ref().is_some_and(|p| p.summary == shown.summary && p.per_second == shown.per_second);
-    if !same {
+    let same = |p: &ProgressStatus| p.summary == shown.summary && p.per_second == shown.per_second && p.unmeasured == shown.unmeasured;
+    if !pass.status.progress.as_ref().is_some_and(same) {
         pass.status.progress = Some(shown);
     }
 }
@@ -192,7 +197,10 @@ fn show(progress: &Progress, pass: &Pass<'_>) -> ProgressStatus {
     } else {
         format!("{} {}", progress.done, progress.unit)
     };
-    if !remaining.is_empty() {
+    let throttled_by = progress.throttled_by.as_deref().map(throttled::reason).unwrap_or_default();
+    if !throttled_by.is_empty() {
+        summary = format!("{summary}, held by {throttled_by}");
+    } else if !remaining.is_empty() {
         summary = format!("{summary}, {remaining} left");
     }
     ProgressStatus {
@@ -202,6 +210,8 @@ fn show(progress: &Progress, pass: &Pass<'_>) -> ProgressStatus {
         unit: progress.unit.clone(),
         per_second: progress.per_second,
         remaining,
+        throttled_by: throttled_by.into(),
+        unmeasured: progress.unmeasured.iter().map(|message| throttled::cut(message)).collect(),
         at: Some(pass.now),
     }
 }
@@ -221,6 +231,7 @@ fn lose(pass: &mut Pass<'_>, why: &str) {
 }
 
 fn close(pass: &mut Pass<'_>, result: StepResult, message: &str) {
+    throttled::release(pass);
     let now = pass.now;
     let Some(entry) = pass.current() else { return };
     entry.result = Some(result);

@@ -1,7 +1,7 @@
 //! Validate: from what a person wrote to what the decision works with. What CRD rules cannot hold is found here.
 
-use crate::api::spec::{BackfillRun, BackfillRunSpec, TeamJob};
-use crate::api::{FINALIZER, REQUESTED_BY, duration};
+use crate::api::spec::{BackfillRun, BackfillRunSpec, SqlBackfill, TeamJob};
+use crate::api::{FINALIZER, REQUESTED_BY, duration, quantity};
 use crate::protocol::RunIdentity;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
@@ -71,6 +71,14 @@ pub enum Invalid {
         /// What stands there.
         text: String,
     },
+    /// A quantity is not one, or zero.
+    #[error("{field}: {text:?} is not a quantity above zero: write it as in 50Mi")]
+    BadQuantity {
+        /// Where.
+        field: String,
+        /// What stands there.
+        text: String,
+    },
     /// A Job template is not a pod template.
     #[error("{field}: not a pod template: {message}")]
     BadTemplate {
@@ -117,6 +125,7 @@ impl Invalid {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::BadDuration { .. } => "BadDuration",
+            Self::BadQuantity { .. } => "BadQuantity",
             Self::BadTemplate { .. } => "BadTemplate",
             Self::BadRegex { .. } => "BadRegex",
             Self::BadSelector { .. } => "BadSelector",
@@ -160,10 +169,8 @@ pub fn validate(run: &BackfillRun, policy: OperatorPolicy) -> Result<ValidRun, I
         _ => Err(Invalid::BadDuration { field: field.into(), text: text.into() }),
     };
     positive("database.statementTimeout", &spec.database.statement_timeout)?;
-    if let Some(sql) = &spec.backfill.sql
-        && duration::parse(&sql.batch.pause).is_none()
-    {
-        return Err(Invalid::BadDuration { field: "backfill.sql.batch.pause".into(), text: sql.batch.pause.clone() });
+    if let Some(sql) = &spec.backfill.sql {
+        check_settings(sql)?;
     }
     let team = |field: &str, job: Option<&TeamJob>| match job {
         Some(job) => check_template(field, job).and_then(|()| positive(&format!("{field}.timeout"), &job.timeout)),
@@ -189,6 +196,28 @@ pub fn validate(run: &BackfillRun, policy: OperatorPolicy) -> Result<ValidRun, I
         spec: spec.clone(),
         meta,
     })
+}
+
+/// What may change while the run applies. A pause and a hold may be zero.
+fn check_settings(sql: &SqlBackfill) -> Result<(), Invalid> {
+    let (batch, throttle) = (&sql.batch, &sql.throttle);
+    let durations = [
+        ("batch.target", &batch.target, true),
+        ("batch.pause", &batch.pause, false),
+        ("throttle.maxReplicationLag", &throttle.max_replication_lag, true),
+        ("throttle.hold", &throttle.hold, false),
+    ];
+    for (field, text, positive) in durations {
+        if duration::parse(text).is_none_or(|d| positive && d.is_zero()) {
+            return Err(Invalid::BadDuration { field: format!("backfill.sql.{field}"), text: text.clone() });
+        }
+    }
+    match &throttle.max_wal_rate {
+        Some(text) if quantity::parse(text).is_none_or(|bytes| bytes == 0) => {
+            Err(Invalid::BadQuantity { field: "backfill.sql.throttle.maxWalRate".into(), text: text.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_template(field: &str, job: &TeamJob) -> Result<(), Invalid> {
@@ -259,6 +288,7 @@ pub(super) fn canonical_spec(spec: &BackfillRunSpec) -> serde_json::Value {
     if let Some(sql) = spec.backfill.sql.as_mut() {
         sql.batch = crate::api::spec::Batch::default();
         sql.workers = 1;
+        sql.throttle = crate::api::spec::Throttle::default();
     }
     canonical(serde_json::to_value(spec).unwrap_or_default())
 }
@@ -273,5 +303,49 @@ fn canonical(value: serde_json::Value) -> serde_json::Value {
         }
         Value::Array(list) => Value::Array(list.into_iter().map(canonical).collect()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Invalid, check_settings, spec_hash};
+    use crate::api::spec::{BackfillRunSpec, SqlBackfill};
+    use serde_json::json;
+
+    fn sql(blocks: &str) -> SqlBackfill {
+        serde_yaml_ng::from_str(&format!("{{source: {{table: a}}, writes: [{{set: {{a: '1'}}}}], {blocks}}}")).unwrap()
+    }
+
+    #[test]
+    fn what_the_schema_lets_through_and_makes_no_sense_is_refused_with_its_place() {
+        for (blocks, place) in [
+            ("batch: {target: 0s}", "backfill.sql.batch.target"),
+            ("batch: {pause: soon}", "backfill.sql.batch.pause"),
+            ("throttle: {maxReplicationLag: 0s}", "backfill.sql.throttle.maxReplicationLag"),
+            ("throttle: {hold: ''}", "backfill.sql.throttle.hold"),
+        ] {
+            let Err(Invalid::BadDuration { field, .. }) = check_settings(&sql(blocks)) else { panic!("{blocks}") };
+            assert_eq!(field, place);
+        }
+        for rate in ["0", "0Mi", "99999999Pi"] {
+            let refused = check_settings(&sql(&format!("throttle: {{maxWalRate: {rate:?}}}")));
+            assert!(matches!(refused, Err(Invalid::BadQuantity { .. })), "{rate}");
+        }
+        assert_eq!(check_settings(&sql("batch: {pause: 0s}, throttle: {hold: 0s, maxWalRate: 50Mi}")), Ok(()));
+    }
+
+    #[test]
+    fn batch_and_throttle_are_no_part_of_what_is_approved() {
+        let spec = |blocks: &str| -> BackfillRunSpec {
+            serde_json::from_value(json!({
+                "database": {"secretRef": {"name": "db"}},
+                "backup": {"destination": {"persistentVolumeClaim": {"claimName": "backups"}}},
+                "backfill": {"sql": sql(blocks)},
+            }))
+            .unwrap()
+        };
+        let plain = spec_hash(&spec(""));
+        assert_eq!(spec_hash(&spec("batch: {size: 7, max: 9}, throttle: {maxActiveBackends: 3, avoidAutovacuum: true}")), plain);
+        assert_ne!(spec_hash(&spec("drift: {maxPercent: 2}")), plain);
     }
 }

@@ -8,6 +8,7 @@ mod details;
 mod input;
 mod progress;
 mod report;
+pub mod settings;
 mod verdict;
 
 pub use details::{DETAILS_MAX_BYTES, Details, DetailsError};

@@ -16,6 +16,15 @@ pub struct Progress {
     pub unit: String,
     /// A second, over the last seconds of this attempt.
     pub per_second: i64,
+    /// The reading that holds the step at this moment: one CamelCase word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled_by: Option<String>,
+    /// What was measured, and of what limit; empty where nothing holds the step.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub throttle_message: String,
+    /// Readings that could not be taken, and what to do about it, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmeasured: Vec<String>,
 }
 
 impl Progress {
@@ -45,10 +54,18 @@ mod tests {
 
     #[test]
     fn the_latest_line_counts() {
-        let early = Progress { done: 1, total: 10, unit: "rows".into(), per_second: 1 };
+        let early = Progress { done: 1, total: 10, unit: "rows".into(), per_second: 1, ..Progress::default() };
         let late = Progress { done: 5, ..early.clone() };
         let log = format!("{}\nnoise\n{}\nBACKFILL-PROGRESS {{broken\n", early.to_line(), late.to_line());
         assert_eq!(Progress::latest(&log), Some(late.clone()));
         assert_eq!(late.remaining_seconds(), Some(5));
+    }
+
+    #[test]
+    fn what_holds_a_step_is_said_only_while_it_does() {
+        let free = Progress { done: 1, ..Progress::default() };
+        assert!(!free.to_line().contains("throttle"), "{}", free.to_line());
+        let held = Progress { throttled_by: Some("WalRate".into()), throttle_message: "60 MiB a second".into(), ..free };
+        assert_eq!(Progress::latest(&held.to_line()), Some(held));
     }
 }

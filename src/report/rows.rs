@@ -108,6 +108,9 @@ impl Facts<'_> {
                 result.map(|result| format!("{} left alone because they had changed since the plan", result.drifted)),
                 result.filter(|result| result.quarantined > 0).map(|result| format!("{} refused by the database", result.quarantined)),
                 result.filter(|result| result.redacted > 0).map(|result| format!("secrets redacted in {}", result.redacted)),
+                Some(self.status.throttled_seconds)
+                    .filter(|held| *held > 0)
+                    .map(|held| format!("the throttle held it for {}", format::seconds(held))),
             ]),
             when: self.when(&[Step::Migrate, Step::Apply, Step::Script]),
         }

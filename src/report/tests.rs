@@ -82,6 +82,7 @@ fn a_succeeded_run_fills_in_every_row() {
             "steps": [step("Apply", 10, "Passed"), step("Verify", 12, "Passed"), step("Monitor", 59, "Passed")],
             "approvals": approval("Approve", "looked at the sample | fine"),
             "checks": [{"name": "filled", "phase": "Verifying", "result": "Passed", "message": "0, as asked"}],
+            "throttledSeconds": 90,
             "result": {"written": 117_950, "drifted": 40, "driftedKeys": ["SECRET"], "batches": 118},
             "flag": {"previous": "false", "intent": "Enable", "enabledAt": "2026-11-01T10:13:00Z"},
             "monitor": {"since": "2026-11-01T10:00:00Z", "until": "2026-11-01T12:13:00Z", "lines": 5000, "pods": 2,

@@ -1,10 +1,11 @@
 //! `apply`: writes the approved plan.
 
 use super::session::{Role, Session};
-use super::{StepContext, StepEnd, engine_ends};
+use super::{Reporter, StepContext, StepEnd, engine_ends};
 use crate::api::spec::SqlBackfill;
 use crate::api::status::{PlanStatus, ResultStatus};
-use crate::engine::apply::{self, ApplyError, ApplyOptions, Ending, Retries};
+use crate::engine::apply::{self, ApplyError, ApplyOptions, Ending, Observer, Retries};
+use crate::engine::throttle::{Held, Remark};
 use crate::engine::ledger::Ledger;
 use crate::protocol::{ApplyReport, Outcome, StepReport};
 
@@ -45,9 +46,22 @@ async fn write(
         retries: Retries::default(),
         tell_each_batch: false,
     };
-    let ending = apply::apply(session, options, |done, total| context.reporter.progress(done, total, "rows")).await?;
+    let ending = apply::apply(session, options, Told(&context.reporter)).await?;
     let mut connection = crate::engine::connector::Connector::connect(session).await?;
     Ok((ending, apply::result(&mut connection, ledger).await?))
+}
+
+/// What the worker says, as progress of the step.
+struct Told<'a>(&'a Reporter);
+
+impl Observer for Told<'_> {
+    fn progress(&mut self, done: i64, total: i64) {
+        self.0.progress(done, total, "rows");
+    }
+
+    fn throttled(&mut self, held: Option<&Held>, remarks: &[&Remark]) {
+        self.0.throttled(held, remarks.iter().copied());
+    }
 }
 
 /// An Indexed Job tells each pod which one it is; a pod alone is the first.

@@ -1,5 +1,6 @@
-//! Progress lines on stdout, at most one a second.
+//! Progress lines on stdout, at most one a second; what holds a step, and what lets it go, at once.
 
+use crate::engine::throttle::{Held, Remark};
 use crate::protocol::Progress;
 use std::io::Write as _;
 use std::sync::Mutex;
@@ -9,40 +10,75 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_secs(1);
 /// The speed is taken over about this long.
 const WINDOW: Duration = Duration::from_secs(10);
+/// So many readings that could not be taken are said; there are six readings.
+const REMARKS: usize = 12;
 
 /// Prints how far a step is.
 #[derive(Debug, Default)]
 pub struct Reporter {
-    state: Mutex<Option<State>>,
+    state: Mutex<State>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default)]
 struct State {
-    window_start: Instant,
-    window_done: i64,
-    printed: Instant,
+    /// The line to print next.
+    now: Progress,
+    window: Option<(Instant, i64)>,
+    printed: Option<Instant>,
 }
 
 impl Reporter {
     /// Says how far the step is; prints where the last line is a second old. `total` is 0 where it is not known.
     pub fn progress(&self, done: i64, total: i64, unit: &str) {
-        let now = Instant::now();
-        let Ok(mut guard) = self.state.lock() else { return };
-        let Some(state) = guard.as_mut() else {
-            *guard = Some(State { window_start: now, window_done: done, printed: now });
-            print(&Progress { done, total, unit: unit.into(), per_second: 0 });
-            return;
-        };
-        if now - state.printed < EVERY {
-            return;
+        let Ok(mut state) = self.state.lock() else { return };
+        if let Some(line) = state.progress(done, total, unit, Instant::now()) {
+            print(&line);
         }
-        let elapsed = now - state.window_start;
+    }
+
+    /// Says what holds the step from now on, or that nothing does any more, and which readings could not be taken. Prints at
+    /// once where another reading holds it than before; else as [`Reporter::progress`] does.
+    pub fn throttled<'a>(&self, held: Option<&Held>, remarks: impl IntoIterator<Item = &'a Remark>) {
+        let Ok(mut state) = self.state.lock() else { return };
+        if let Some(line) = state.throttled(held, remarks, Instant::now()) {
+            print(&line);
+        }
+    }
+}
+
+impl State {
+    fn progress(&mut self, done: i64, total: i64, unit: &str, now: Instant) -> Option<Progress> {
+        (self.now.done, self.now.total, self.now.unit) = (done, total, unit.into());
+        let (start, done_then) = *self.window.get_or_insert((now, done));
+        let elapsed = now - start;
         let millis = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX).max(1);
-        print(&Progress { done, total, unit: unit.into(), per_second: (done - state.window_done).max(0) * 1000 / millis });
-        state.printed = now;
-        if elapsed > WINDOW {
-            (state.window_start, state.window_done) = (now, done);
+        self.now.per_second = (done - done_then).max(0) * 1000 / millis;
+        let line = self.line(false, now);
+        if line.is_some() && elapsed > WINDOW {
+            self.window = Some((now, done));
         }
+        line
+    }
+
+    fn throttled<'a>(&mut self, held: Option<&Held>, remarks: impl IntoIterator<Item = &'a Remark>, now: Instant) -> Option<Progress> {
+        let (by, message) = held.map_or((None, String::new()), |held| (Some(held.reading.to_owned()), held.message.clone()));
+        let unmeasured: Vec<String> = remarks.into_iter().take(REMARKS).map(|r| format!("{}: {}", r.reading, r.message)).collect();
+        let other = by != self.now.throttled_by || unmeasured != self.now.unmeasured;
+        if by.is_some() {
+            // Nothing is done, and the speed before says nothing about the time left.
+            (self.now.per_second, self.window) = (0, None);
+        }
+        let quiet = by.is_none() && !other;
+        (self.now.throttled_by, self.now.throttle_message, self.now.unmeasured) = (by, message, unmeasured);
+        if quiet { None } else { self.line(other, now) }
+    }
+
+    fn line(&mut self, at_once: bool, now: Instant) -> Option<Progress> {
+        let due = self.printed.is_none_or(|printed| now - printed >= EVERY);
+        (due || at_once).then(|| {
+            self.printed = Some(now);
+            self.now.clone()
+        })
     }
 }
 
@@ -50,4 +86,48 @@ impl Reporter {
 fn print(progress: &Progress) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{}", progress.to_line()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State;
+    use crate::engine::throttle::{Held, Remark};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_line_a_second_says_how_fast_it_goes() {
+        let (mut state, start) = (State::default(), Instant::now());
+        let at = |millis| start + Duration::from_millis(millis);
+        assert_eq!(state.progress(0, 100, "rows", at(0)).map(|line| line.done), Some(0));
+        assert_eq!(state.progress(5, 100, "rows", at(500)), None);
+        let line = state.progress(20, 100, "rows", at(2000)).unwrap();
+        assert_eq!((line.done, line.per_second, line.remaining_seconds()), (20, 10, Some(8)));
+    }
+
+    #[test]
+    fn what_holds_a_step_is_said_at_once_again_each_second_and_taken_back_at_once() {
+        let (mut state, start) = (State::default(), Instant::now());
+        let at = |millis| start + Duration::from_millis(millis);
+        let held = |message: &str| Held { reading: "WalRate", message: message.into() };
+        state.progress(0, 100, "rows", at(0));
+        state.progress(10, 100, "rows", at(1000));
+        assert_eq!(state.throttled(None, [], at(1100)), None, "nothing held it before, either");
+        let line = state.throttled(Some(&held("a")), [], at(1200)).unwrap();
+        assert_eq!((line.done, line.per_second, line.throttled_by.as_deref()), (10, 0, Some("WalRate")));
+        assert_eq!(state.throttled(Some(&held("b")), [], at(1300)), None);
+        assert_eq!(state.throttled(Some(&held("c")), [], at(2300)).unwrap().throttle_message, "c");
+        let line = state.throttled(None, [], at(2400)).unwrap();
+        assert_eq!((line.throttled_by, line.throttle_message.as_str()), (None, ""));
+        assert_eq!(state.progress(11, 100, "rows", at(4000)).unwrap().per_second, 0, "the time it was held is not counted");
+        assert_eq!(state.progress(21, 100, "rows", at(5000)).unwrap().per_second, 10);
+    }
+
+    #[test]
+    fn a_reading_that_could_not_be_taken_is_on_every_line_from_then_on() {
+        let (mut state, start) = (State::default(), Instant::now());
+        let remark = Remark { reading: "ActiveBackends", message: "GRANT".into() };
+        assert_eq!(state.throttled(None, [&remark], start).unwrap().unmeasured, ["ActiveBackends: GRANT"]);
+        assert_eq!(state.throttled(None, [&remark], start), None);
+        assert_eq!(state.progress(1, 2, "rows", start + Duration::from_secs(2)).unwrap().unmeasured.len(), 1);
+    }
 }

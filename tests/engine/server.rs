@@ -14,7 +14,7 @@ cd "$1"
 $as "$2/initdb" -D "$1/data" -U postgres -A trust --no-sync -E UTF8 --locale=C.UTF-8 >"$1/initdb.log" 2>&1
 serve() {
   $as "$2/pg_ctl" -D "$1/data" -w -l "$1/server.log" -o "-k $1 -p $3 -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off \
-    -c autovacuum=off -c max_connections=300 -c shared_buffers=64MB -c max_locks_per_transaction=256" start >/dev/null
+    -c autovacuum=off -c max_connections=300 -c shared_buffers=64MB -c max_locks_per_transaction=256 $4" start >/dev/null
 }
 touch "$1/server.log"; if [ "$(id -u)" = 0 ]; then chown postgres "$1/server.log"; fi
 serve "$@"
@@ -47,13 +47,18 @@ impl Server {
 
     /// Another server, for a test that restarts it.
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Another server with other options than the shared one, as in `-c autovacuum=on`.
+    pub fn start_with(options: &str) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let socket = tempfile::Builder::new().prefix("bfe").tempdir_in("/tmp").unwrap().keep();
         let bin = std::env::var("PG_BIN").unwrap_or_else(|_| "/usr/lib/postgresql/15/bin".into());
         let mut keeper = Command::new("sh")
-            .args(["-c", SCRIPT, "sh", socket.to_str().unwrap(), &bin, &port.to_string()])
+            .args(["-c", SCRIPT, "sh", socket.to_str().unwrap(), &bin, &port.to_string(), options])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

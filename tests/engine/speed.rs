@@ -1,13 +1,14 @@
 //! How fast it is. Run with `--ignored --nocapture`, best with `--release`.
 
 use crate::harness::Bench;
+use backfill_operator::api::spec::BatchRows;
 use std::time::Instant;
 
 #[tokio::test]
 #[ignore = "measures, and proves nothing"]
 async fn a_hundred_thousand_scenarios() {
     let mut bench = Bench::scenario(100_000).await;
-    bench.spec.batch.size = 1000;
+    bench.spec.batch.size = BatchRows::Fixed(1000);
     bench.sql("ANALYZE").await;
     let plan = bench.plan_by(5000).await.unwrap();
     println!("plan: {} rows a second over {} rows, {} to write", plan.rows_per_second, plan.scanned, plan.will_write);

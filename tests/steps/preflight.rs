@@ -55,6 +55,7 @@ async fn a_ready_database_passes_and_is_described() {
         "backup-folder",
         "free-space",
         "scenarios",
+        "throttle",
         "ways-back",
     ] {
         assert_eq!(check(&end, name).0, CheckResult::Passed, "{name}: {}", check(&end, name).1);
@@ -129,6 +130,32 @@ async fn what_is_misconfigured_stalls_with_what_to_change() {
     let end = pod.run(Step::Preflight);
     assert_eq!(ended(&end), (Outcome::Stalled, "CheckRefused"), "a slip in verify is found before the rows are written");
     assert!(end.verdict.message.contains("spec.verify"), "{}", end.verdict.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_throttle_cannot_measure_is_shown_to_the_approver_before_rows_are_written() {
+    let database = Database::new(TABLES).await;
+    let other_session = database.as_superuser().await;
+    let with = |throttle: &str| {
+        let mut pod = Pod::new(&database, spec(""));
+        pod.input.spec.backfill.sql.as_mut().unwrap().throttle = serde_yaml_ng::from_str(throttle).unwrap();
+        pod.run(Step::Preflight)
+    };
+    let end = with("{maxActiveBackends: 50}");
+    assert_eq!(end.verdict.outcome, Outcome::Passed, "{}", end.verdict.message);
+    let (result, message) = check(&end, "throttle:ActiveBackends");
+    assert_eq!(result, CheckResult::Inconclusive);
+    assert!(message.contains(&format!("run: GRANT pg_monitor TO {};", database.owner)), "{message}");
+
+    let end = with("{query: {sql: SELECT count(*) FROM scenarios, max: 10}}");
+    let (result, message) = check(&end, "throttle");
+    assert_eq!(result, CheckResult::Passed);
+    assert!(message.starts_with("at this moment Query would hold the worker: throttle.query returned "), "{message}");
+
+    let end = with("{query: {sql: DELETE FROM scenarios, max: 10}}");
+    assert_eq!(ended(&end), (Outcome::Stalled, "CheckRefused"));
+    assert!(end.verdict.message.contains("backfill.sql.throttle.query"), "{}", end.verdict.message);
+    drop(other_session);
 }
 
 #[tokio::test(flavor = "multi_thread")]

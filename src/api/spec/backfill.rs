@@ -1,10 +1,11 @@
 //! What is written: declared as SQL, or by the team's own script.
 
+use super::batch::Batch;
 use super::jobs::TeamJob;
 use super::pods::open_object;
 use super::source::{Parameter, Source};
+use super::throttle::Throttle;
 use super::write::Write;
-use crate::api::duration;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,9 @@ pub struct SqlBackfill {
     /// How many rows a transaction writes.
     #[serde(default)]
     pub batch: Batch,
+    /// What holds the worker between two batches. Default: standbys that are more than 10 s behind.
+    #[serde(default)]
+    pub throttle: Throttle,
     /// What happens to rows that changed between plan and apply. Default: left alone and counted, at most 1 percent.
     #[serde(default)]
     pub drift: Drift,
@@ -188,34 +192,6 @@ pub enum SampleShow {
     Masked,
     /// Nothing.
     None,
-}
-
-/// How many rows a transaction writes.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Batch {
-    /// Rows a transaction. May change while the run applies. Default: 1000.
-    #[serde(default = "batch_size")]
-    #[schemars(range(min = 1, max = 5000))]
-    pub size: i32,
-    /// Pause after each batch, as a duration. May change while the run applies. Default: `0s`.
-    #[serde(default = "no_pause")]
-    #[schemars(length(max = 16), regex(pattern = *duration::PATTERN))]
-    pub pause: String,
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        Self { size: batch_size(), pause: no_pause() }
-    }
-}
-
-fn batch_size() -> i32 {
-    1000
-}
-
-fn no_pause() -> String {
-    "0s".into()
 }
 
 /// What happens to rows that changed between plan and apply.

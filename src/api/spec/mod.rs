@@ -3,6 +3,7 @@
 mod approval;
 mod backfill;
 mod backup;
+mod batch;
 mod database;
 mod flag;
 mod jobs;
@@ -11,15 +12,17 @@ mod pods;
 mod preflight;
 mod rollback;
 mod source;
+mod throttle;
 mod verify;
 mod write;
 
 pub use approval::{Approval, ApprovalEntry, ApprovalPolicy};
 pub use backfill::{
-    Audit, Backfill, Batch, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill,
+    Audit, Backfill, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill,
     Validation,
 };
 pub use backup::{Backup, Destination, PvcDestination};
+pub use batch::{BATCH_MAX, Batch, BatchRows};
 pub use database::{Database, SecretKeyRef, SecretKeys, SecretRef, Tls, TlsMode};
 pub use flag::{ConfigMapFlag, FeatureFlag, FlagProvider};
 pub use jobs::{AddedColumn, Migrations, TeamJob};
@@ -28,6 +31,7 @@ pub use pods::PodTemplate;
 pub use preflight::{CommitFrom, EnvironmentCheck, EnvironmentMatch, Expectation, Preflight, Release, SqlCheck, WorkloadKind, WorkloadRef};
 pub use rollback::{Rollback, RollbackMethod, RollbackTrigger};
 pub use source::{Join, JoinRows, JoinType, Parameter, Pick, PickWrite, Source};
+pub use throttle::{Throttle, ThrottleQuery};
 pub use verify::VerifyCheck;
 pub use write::{Action, ConflictMode, OnConflict, Per, Write};
 
@@ -131,8 +135,8 @@ macro_rules! same {
     };
 }
 
-/// After `mutationStarted` the spec is what was approved; only what steers the run may still change. `batch` lies
-/// inside `backfill.sql`, so the parts around it are named one by one.
+/// After `mutationStarted` the spec is what was approved; only what steers the run may still change. `batch` and
+/// `throttle` lie inside `backfill.sql`, so the parts around them are named one by one.
 const FROZEN: &str = concat!(
     "!has(oldSelf.status) || !has(oldSelf.status.mutationStarted) || !oldSelf.status.mutationStarted || (",
     same!(
@@ -162,7 +166,7 @@ const FROZEN: &str = concat!(
     ),
     ")))"
 );
-const FROZEN_MESSAGE: &str = "data has begun to change (status.mutationStarted): only suspend, abort, abandon, approvals, backfill.sql.batch and notifications may still be changed; to change anything else, set spec.abort: true and create a new run";
+const FROZEN_MESSAGE: &str = "data has begun to change (status.mutationStarted): only suspend, abort, abandon, approvals, backfill.sql.batch, backfill.sql.throttle and notifications may still be changed; to change anything else, set spec.abort: true and create a new run";
 const LATCHED: &str = "!has(oldSelf.status) || !has(oldSelf.status.mutationStarted) || !oldSelf.status.mutationStarted \
 || !has(oldSelf.spec.abort) || !oldSelf.spec.abort || (has(self.spec.abort) && self.spec.abort)";
 

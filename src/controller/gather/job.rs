@@ -11,6 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use std::collections::BTreeMap;
 
 /// Looks at the Job of the step in hand; `None` where no step is in hand.
 pub(super) async fn observe(
@@ -43,7 +44,7 @@ pub(super) async fn observe(
     let selector = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={job_uid}"));
     let listed = workers::newest(call("listing a step's pods", pods.list(&selector)).await?.items);
     let pod = workers::that_decides(&listed);
-    let told = listed.iter().max_by_key(|pod| pod.creation_timestamp()).and_then(pod::told);
+    let told = listed.iter().max_by_key(|pod| pod.creation_timestamp()).map(pod::told).unwrap_or_default();
     let seen = Seen { context, pods, job, job_uid, pod, told, step: entry.step };
     Ok(Some(match End::of(&seen.job) {
         None => seen.unfinished().await?,
@@ -86,7 +87,7 @@ struct Seen<'a> {
     /// The pod; of several workers the one whose word counts.
     pod: Option<Pod>,
     /// What the newest pod has been told.
-    told: Option<(String, String)>,
+    told: BTreeMap<String, String>,
     step: Step,
 }
 

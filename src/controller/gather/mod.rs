@@ -5,6 +5,9 @@ mod pod;
 mod workers;
 mod release;
 
+#[cfg(test)]
+pub(super) use pod::told;
+
 use super::context::Context;
 use super::error::{ControllerError, call};
 use crate::api::status::{BackfillRunStatus, FlagIntent};

@@ -1,12 +1,13 @@
 //! What a step's pod says about itself.
 
 use crate::controller::error::{ControllerError, call};
-use crate::controller::jobs::{BATCH_PAUSE, BATCH_SIZE};
 use crate::engine::secrets;
+use crate::protocol::settings;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use kube::api::LogParams;
 use kube::{Api, ResourceExt as _};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Of a team's output so many lines, the last ones, are read and hashed.
 const OUTPUT_MAX_LINES: i64 = 100_000;
@@ -97,10 +98,9 @@ pub(super) fn image(pod: &Pod) -> String {
     container(pod).map(|c| format!("{} {}", c.image, c.image_id)).unwrap_or_default()
 }
 
-/// Batch size and pause that the pod has been told.
-pub(super) fn told(pod: &Pod) -> Option<(String, String)> {
-    let annotations = pod.annotations();
-    Some((annotations.get(BATCH_SIZE)?.clone(), annotations.get(BATCH_PAUSE)?.clone()))
+/// The settings that the pod has been told.
+pub(in crate::controller) fn told(pod: &Pod) -> BTreeMap<String, String> {
+    settings::told(pod.annotations())
 }
 
 /// The last lines of the log.

@@ -12,10 +12,6 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Resource as _;
 use serde_json::{Value, json};
 
-/// Annotation of a step's pod: rows a batch.
-pub(super) const BATCH_SIZE: &str = "backfill.dev/batch-size";
-/// Annotation of a step's pod: pause after a batch.
-pub(super) const BATCH_PAUSE: &str = "backfill.dev/batch-pause";
 /// A Job without an owner is cleaned up by Kubernetes after a day, should the operator be gone.
 const ORPHAN_TTL_SECONDS: i32 = 86_400;
 

@@ -1,10 +1,11 @@
 //! The pod of one of our own steps: restricted, without a Kubernetes token, with just the files that the step needs.
 
-use super::{BATCH_PAUSE, BATCH_SIZE, input_name, monitor_account};
+use super::{input_name, monitor_account};
 use crate::api::spec::{PodTemplate, SecretRef};
 use crate::api::status::Step;
 use crate::config::OperatorConfig;
 use crate::lifecycle::{StartStep, ValidRun};
+use crate::protocol::settings;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::{Map, Value, json};
 
@@ -87,8 +88,7 @@ fn all_labels(own: &PodTemplate, labels: &Value) -> Value {
 fn annotations(run: &ValidRun, start: &StartStep, own: &PodTemplate) -> Value {
     let mut all = json!(own.annotations);
     if let (Step::Apply, Some(sql), Some(map)) = (start.step, &run.spec.backfill.sql, all.as_object_mut()) {
-        map.insert(BATCH_SIZE.into(), json!(sql.batch.size.to_string()));
-        map.insert(BATCH_PAUSE.into(), json!(sql.batch.pause));
+        map.extend(settings::annotations(sql).into_iter().map(|(name, value)| (name, Value::String(value))));
     }
     all
 }
@@ -157,5 +157,64 @@ const fn backup_access(step: Step) -> Option<bool> {
         Step::Preflight | Step::Backup | Step::Plan | Step::Replan | Step::Restore => Some(false),
         Step::Apply | Step::Verify | Step::LossAccount => Some(true),
         Step::Claim | Step::Monitor | Step::Undo | Step::DryRun | Step::Migrate | Step::Script | Step::Test => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::gather::told;
+    use crate::lifecycle::{OperatorPolicy, validate};
+    use crate::protocol::StepInput;
+    use k8s_openapi::api::core::v1::Pod;
+    use std::time::Duration;
+
+    fn pod(step: Step) -> (Pod, ValidRun) {
+        let resource = serde_json::from_value(json!({
+            "apiVersion": "backfill.dev/v1alpha1",
+            "kind": "BackfillRun",
+            "metadata": {"name": "run", "namespace": "ns", "uid": "0b6f1c2e-aaaa"},
+            "spec": {
+                "database": {"secretRef": {"name": "db"}},
+                "podTemplate": {"annotations": {"example.org/team": "a", "backfill.dev/batch-size": "7"}},
+                "backup": {"destination": {"persistentVolumeClaim": {"claimName": "backups"}}},
+                "backfill": {"sql": {
+                    "source": {"table": "g"}, "writes": [{"set": {"a": "1"}}],
+                    "batch": {"size": 10}, "throttle": {"maxWaitingLocks": 3},
+                }},
+            },
+        }));
+        let run = validate(&resource.unwrap(), OperatorPolicy { minimum_approvals: 1 }).unwrap();
+        let input = json!({"run": run.meta.identity, "step": step, "attempt": 1, "spec": run.spec, "specHash": ""});
+        let start = StartStep {
+            step,
+            index: 0,
+            job_name: "job".into(),
+            forget: None,
+            input: serde_json::from_value::<StepInput>(input).unwrap(),
+            input_hash: String::new(),
+            deadline: Duration::from_mins(1),
+            owned: true,
+            environment_secrets: std::collections::BTreeMap::new(),
+        };
+        let config: OperatorConfig = serde_json::from_value(json!({"stepImage": "i", "monitorClusterRole": "m"})).unwrap();
+        let template = template(&run, &start, &config, &json!({})).unwrap();
+        (Pod { metadata: template.metadata.unwrap(), spec: template.spec, status: None }, run)
+    }
+
+    #[test]
+    fn a_worker_has_its_settings_from_the_start_and_needs_not_be_told_them() {
+        let (pod, run) = pod(Step::Apply);
+        assert_eq!(told(&pod), settings::annotations(run.spec.backfill.sql.as_ref().unwrap()));
+        let annotations = pod.metadata.annotations.unwrap();
+        assert_eq!(annotations.get("backfill.dev/batch-size").map(String::as_str), Some("10"), "the spec's own, not the template's");
+        assert!(annotations.get("backfill.dev/throttle").is_some_and(|text| text.contains("\"maxWaitingLocks\":3")));
+        assert_eq!(annotations.get("example.org/team").map(String::as_str), Some("a"));
+    }
+
+    #[test]
+    fn steps_that_write_no_batches_have_no_settings() {
+        let (pod, _) = pod(Step::Plan);
+        assert_eq!(pod.metadata.annotations.unwrap().len(), 2, "what the run's template says");
     }
 }

@@ -9,20 +9,25 @@ mod context;
 mod control;
 mod drift;
 mod load;
+mod pace;
 mod read_ahead;
 mod retry;
+mod size;
 mod sql;
 mod worker;
 mod write;
 
-pub use control::Control;
+pub use control::{BatchSettings, Control};
+pub use pace::{Next, Pace};
 pub use retry::Retries;
+pub use size::{BatchSize, Trouble};
 
 use super::connector::{ConnectRefused, Connector};
 use super::ledger::{Claimer, Ledger, LedgerError};
 use super::model::ModelError;
 use super::plan::{PlanFileError, RowsDigest};
 use super::row::{RowError, show};
+use super::throttle::{Held, Remark};
 use crate::api::spec::{DriftMode, SqlBackfill};
 use crate::api::status::{PlanStatus, QuarantinedStatus, ResultStatus};
 use crate::postgres::{describe, is_connection_loss, sqlstate};
@@ -138,11 +143,6 @@ impl ApplyError {
         self.database().is_some_and(|error| is_connection_loss(error) || sqlstate(error).is_some_and(transient))
     }
 
-    /// True where a smaller batch may do better.
-    fn wants_smaller(&self) -> bool {
-        self.database().and_then(sqlstate).is_some_and(|code| code == "57014" || code == "53200")
-    }
-
     /// True where one row of a batch may be at fault: the batch is then tried in halves.
     fn may_be_of_one_row(&self) -> bool {
         matches!(self, Self::Ambiguous | Self::RowHeldBack { .. }) || self.database().and_then(Refused::of).is_some()
@@ -187,29 +187,57 @@ pub enum Ending {
     Suspended,
 }
 
-/// Applies the plan, as far as it is not applied yet. `progress` is told rows handled and rows planned, over all workers
-/// and attempts.
+/// Is told how far all workers are, and what holds this one.
+pub trait Observer {
+    /// Rows handled and rows planned, over all workers and attempts.
+    fn progress(&mut self, done: i64, total: i64);
+
+    /// What holds the worker from now on, if anything does, and which readings cannot be taken.
+    fn throttled(&mut self, _held: Option<&Held>, _remarks: &[&Remark]) {}
+}
+
+impl<F: FnMut(i64, i64)> Observer for F {
+    fn progress(&mut self, done: i64, total: i64) {
+        self(done, total);
+    }
+}
+
+/// Notices whether anything was done since it was made.
+struct Moved<'a, O> {
+    observer: &'a mut O,
+    furthest: &'a mut i64,
+    moved: bool,
+}
+
+impl<O: Observer> Observer for Moved<'_, O> {
+    fn progress(&mut self, done: i64, total: i64) {
+        self.moved |= *self.furthest < done;
+        *self.furthest = done.max(*self.furthest);
+        self.observer.progress(done, total);
+    }
+
+    fn throttled(&mut self, held: Option<&Held>, remarks: &[&Remark]) {
+        self.observer.throttled(held, remarks);
+    }
+}
+
+/// Applies the plan, as far as it is not applied yet.
 ///
 /// # Errors
 /// [`ApplyError`]; whole batches are committed or not, whatever it is.
 pub async fn apply(
     connector: &impl Connector,
     options: ApplyOptions<'_>,
-    mut progress: impl FnMut(i64, i64),
+    mut observer: impl Observer,
 ) -> Result<Ending, ApplyError> {
     let mut retries = options.retries;
-    let mut control = Control::of(options.spec, options.control);
+    let mut pace = Pace::of(options.spec, options.control);
     let mut furthest = -1;
     loop {
-        let mut moved = false;
-        let mut tell = |done, total| {
-            moved |= furthest < done;
-            furthest = furthest.max(done);
-            progress(done, total);
-        };
+        let mut watched = Moved { observer: &mut observer, furthest: &mut furthest, moved: false };
         // Another name each time: what the one before held is taken up again.
         let claimer = Claimer { worker: options.worker, process: format!("{:032x}", rand::random::<u128>()) };
-        let error = match worker::work(connector, options, &claimer, &mut control, &mut tell).await {
+        let error = match worker::work(connector, options, &claimer, &mut pace, &mut watched).await {
             Ok(ending) => return Ok(ending),
             Err(error) if error.may_pass() => error,
             Err(error) => {
@@ -217,11 +245,11 @@ pub async fn apply(
                 return Err(error);
             }
         };
-        if moved {
+        if watched.moved {
             retries = options.retries;
         }
-        if error.wants_smaller() {
-            control.halve();
+        if let Some(error) = error.database() {
+            pace.failed(error);
         }
         let Some(wait) = retries.next_wait() else {
             return Err(ApplyError::GaveUp { tries: options.retries.limit(), last: error.to_string() });

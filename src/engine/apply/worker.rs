@@ -3,8 +3,10 @@
 use super::batch::{self, Mode, Standing};
 use super::context::Context;
 use super::read_ahead::{Prepared, Refused, read_ahead};
-use super::{ApplyError, ApplyOptions, Control, Ending, drift, load};
+use super::pace::{Next, Pace};
+use super::{ApplyError, ApplyOptions, Ending, Observer, drift, load};
 use crate::engine::connector::Connector;
+use crate::engine::throttle::Remark;
 use crate::engine::ledger::{Claimer, State, Totals};
 use sqlx::{Connection as _, PgConnection};
 use std::collections::VecDeque;
@@ -15,6 +17,8 @@ use tokio::sync::mpsc;
 
 /// How often progress over all workers is asked.
 const ASK_TOTALS: Duration = Duration::from_secs(1);
+/// Rows that are read ahead while the throttle holds the first batch.
+const READ_WHILE_HELD: usize = 100;
 /// How often a worker that has nothing to claim looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -23,8 +27,8 @@ pub(super) async fn work(
     connector: &impl Connector,
     options: ApplyOptions<'_>,
     claimer: &Claimer,
-    control: &mut Control,
-    progress: &mut impl FnMut(i64, i64),
+    pace: &mut Pace,
+    observer: &mut impl Observer,
 ) -> Result<Ending, ApplyError> {
     let mut connection = connector.connect().await?;
     let epoch = options.ledger.begin(&mut connection, options.attempt).await?;
@@ -34,10 +38,13 @@ pub(super) async fn work(
         return Ok(ending);
     }
     context.prepare(&mut connection).await?;
-    let mut worker = Worker { context, options, control, told: Instant::now(), quarantined: 0, standing: None };
+    let written: Vec<i64> = context.model.writes.iter().map(|write| write.table.oid).collect();
+    pace.writes(&written);
+    let mut worker = Worker { context, options, pace, told: Instant::now(), quarantined: 0, standing: None };
+    worker.tell(&mut connection, observer, true).await?;
     loop {
-        let ending = worker.write_all(connector, &mut connection, progress).await?;
-        let totals = worker.tell(&mut connection, progress, true).await?;
+        let ending = worker.write_all(connector, &mut connection, observer).await?;
+        let totals = worker.tell(&mut connection, observer, true).await?;
         if ending.is_some() || totals.open == 0 {
             if totals.open == 0 {
                 worker.finish(&mut connection, epoch).await?;
@@ -54,10 +61,18 @@ pub(super) async fn work(
     }
 }
 
+/// Whether the next batch may be written.
+enum Leave {
+    /// It may; so many rows are read for the one after it.
+    Batch(usize),
+    /// None may.
+    Ending(Ending),
+}
+
 struct Worker<'a> {
     context: Arc<Context>,
     options: ApplyOptions<'a>,
-    control: &'a mut Control,
+    pace: &'a mut Pace,
     told: Instant,
     quarantined: i64,
     /// Number of the range in hand, and where it stands.
@@ -70,13 +85,18 @@ impl Worker<'_> {
         &mut self,
         connector: &impl Connector,
         connection: &mut PgConnection,
-        progress: &mut impl FnMut(i64, i64),
+        observer: &mut impl Observer,
     ) -> Result<Option<Ending>, ApplyError> {
-        let size = Arc::new(AtomicUsize::new(self.control.refresh().size()));
+        let first = match self.pace.next(connection).await? {
+            Next::Suspended => return Ok(Some(Ending::Suspended)),
+            Next::Batch(rows) => rows,
+            Next::Wait(..) => READ_WHILE_HELD,
+        };
+        let size = Arc::new(AtomicUsize::new(first));
         let (sender, mut receiver) = mpsc::channel(1);
         let reader = connector.connect().await?;
         let reading = tokio::spawn(read_ahead(reader, Arc::clone(&self.context), Arc::clone(&size), sender));
-        let ending = self.write_each(connection, &mut receiver, &size, progress).await;
+        let ending = self.write_each(connection, &mut receiver, &size, observer).await;
         // Dropping the receiver ends the reader at its next batch; its claim on a range is given up with this process.
         drop(receiver);
         reading.abort();
@@ -89,26 +109,52 @@ impl Worker<'_> {
         connection: &mut PgConnection,
         receiver: &mut mpsc::Receiver<Result<Prepared, ApplyError>>,
         size: &AtomicUsize,
-        progress: &mut impl FnMut(i64, i64),
+        observer: &mut impl Observer,
     ) -> Result<Option<Ending>, ApplyError> {
         while let Some(prepared) = receiver.recv().await {
-            if self.options.stop.is_cancelled() {
-                return Ok(Some(Ending::Stopped));
+            let prepared = prepared?;
+            match self.wait_for_leave(connection, observer).await? {
+                Leave::Ending(ending) => return Ok(Some(ending)),
+                Leave::Batch(rows) => size.store(rows, Ordering::Relaxed),
             }
-            if self.control.refresh().suspended() {
-                return Ok(Some(Ending::Suspended));
-            }
-            self.write_prepared(connection, prepared?).await?;
-            size.store(self.control.size(), Ordering::Relaxed);
-            self.tell(connection, progress, false).await?;
-            if !self.control.pause().is_zero() {
+            let (rows, begun) = (prepared.places.len(), Instant::now());
+            self.write_prepared(connection, prepared).await?;
+            let pause = self.pace.took(rows, begun.elapsed());
+            self.tell(connection, observer, false).await?;
+            if !pause.is_zero() {
                 tokio::select! {
-                    () = tokio::time::sleep(self.control.pause()) => {}
+                    () = tokio::time::sleep(pause) => {}
                     () = self.options.stop.cancelled() => {}
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Waits while the throttle holds the worker; answers how many rows to read for the batch after the next.
+    async fn wait_for_leave(&mut self, connection: &mut PgConnection, observer: &mut impl Observer) -> Result<Leave, ApplyError> {
+        loop {
+            if self.options.stop.is_cancelled() {
+                return Ok(Leave::Ending(Ending::Stopped));
+            }
+            let next = self.pace.next(connection).await?;
+            let remarks: Vec<&Remark> = self.pace.remarks().collect();
+            match next {
+                Next::Suspended => return Ok(Leave::Ending(Ending::Suspended)),
+                Next::Batch(rows) => {
+                    observer.throttled(None, &remarks);
+                    return Ok(Leave::Batch(rows));
+                }
+                Next::Wait(held, again) => {
+                    observer.throttled(Some(&held), &remarks);
+                    self.context.ledger.touch_ranges(connection, &self.context.claimer).await?;
+                    tokio::select! {
+                        () = tokio::time::sleep(again) => {}
+                        () = self.options.stop.cancelled() => {}
+                    }
+                }
+            }
+        }
     }
 
     /// Writes a batch. One that a row holds up is written in halves, until that row stands alone.
@@ -161,13 +207,13 @@ impl Worker<'_> {
     }
 
     /// Says how far all workers are together, at most once a second unless it is asked for.
-    async fn tell(&mut self, connection: &mut PgConnection, progress: &mut impl FnMut(i64, i64), now: bool) -> Result<Totals, ApplyError> {
+    async fn tell(&mut self, connection: &mut PgConnection, observer: &mut impl Observer, now: bool) -> Result<Totals, ApplyError> {
         if !now && self.told.elapsed() < ASK_TOTALS && !self.options.tell_each_batch {
             return Ok(Totals { open: 1, ..Totals::default() });
         }
         self.told = Instant::now();
         let totals = self.context.ledger.totals(connection).await?;
-        progress(totals.handled, totals.planned);
+        observer.progress(totals.handled, totals.planned);
         Ok(totals)
     }
 

@@ -32,22 +32,16 @@ pub async fn run_check(
         Err(SqlError::Database(error)) => return Err(error),
         Err(refused) => return Ok(status(CheckResult::Failed, refused.to_string())),
     }
-    if PARTLY_VISIBLE.iter().any(|view| sql.contains(view)) {
-        let (sees, role): (bool, String) = sqlx::query_as("SELECT pg_has_role('pg_read_all_stats', 'USAGE'), quote_ident(current_user)")
-            .persistent(false)
-            .fetch_one(&mut *connection)
-            .await?;
-        if !sees {
-            let message =
-                format!("the role sees only its own sessions, so that the number would be too small; run: GRANT pg_monitor TO {role};");
-            return Ok(status(CheckResult::Inconclusive, message));
-        }
+    if let Some(role) = role_sees_a_part(connection, sql).await? {
+        let message =
+            format!("the role sees only its own sessions, so that the number would be too small; run: GRANT pg_monitor TO {role};");
+        return Ok(status(CheckResult::Inconclusive, message));
     }
-    match measure(connection, sql).await {
-        Ok(Reading::Number(found)) if meets(expect, found) => Ok(status(CheckResult::Passed, format!("{found}, as expected"))),
-        Ok(Reading::Number(found)) => Ok(status(CheckResult::Failed, format!("found {found}, expected {}", wanted(expect)))),
-        Ok(Reading::Null) => Ok(status(CheckResult::Inconclusive, "the SELECT returned NULL: nothing was measured".into())),
-        Ok(Reading::Other(what)) => Ok(status(CheckResult::Failed, what.into())),
+    match measure(connection, sql, "BEGIN READ ONLY").await {
+        Ok(Measured::Number(found)) if meets(expect, found) => Ok(status(CheckResult::Passed, format!("{found}, as expected"))),
+        Ok(Measured::Number(found)) => Ok(status(CheckResult::Failed, format!("found {found}, expected {}", wanted(expect)))),
+        Ok(Measured::Null) => Ok(status(CheckResult::Inconclusive, "the SELECT returned NULL: nothing was measured".into())),
+        Ok(Measured::Other(what)) => Ok(status(CheckResult::Failed, what.into())),
         Err(error) if is_connection_loss(&error) => Err(error),
         Err(error) if sqlstate(&error).as_deref() == Some("42501") => {
             Ok(status(CheckResult::Inconclusive, format!("{}: GRANT SELECT on it to the role that checks", describe(&error))))
@@ -56,27 +50,43 @@ pub async fn run_check(
     }
 }
 
-enum Reading {
+/// The role's name, quoted, where the SELECT reads what it is shown a part of only.
+pub(in crate::engine) async fn role_sees_a_part(connection: &mut PgConnection, sql: &str) -> Result<Option<String>, sqlx::Error> {
+    if !PARTLY_VISIBLE.iter().any(|view| sql.contains(view)) {
+        return Ok(None);
+    }
+    let asked = sqlx::query_as("SELECT pg_has_role('pg_read_all_stats', 'USAGE'), quote_ident(current_user)");
+    let (sees, role): (bool, String) = asked.persistent(false).fetch_one(connection).await?;
+    Ok((!sees).then_some(role))
+}
+
+/// What a SELECT of one number returned.
+#[derive(Debug)]
+pub(in crate::engine) enum Measured {
+    /// A number.
     Number(i64),
+    /// Nothing that can be compared.
     Null,
+    /// Something else: what it must be.
     Other(&'static str),
 }
 
-async fn measure(connection: &mut PgConnection, sql: &str) -> Result<Reading, sqlx::Error> {
+/// Takes the number, in a transaction of its own that `begin` begins.
+pub(in crate::engine) async fn measure(connection: &mut PgConnection, sql: &str, begin: &'static str) -> Result<Measured, sqlx::Error> {
     // The statement is one SELECT, so that it can stand in parentheses; its own semicolon cannot.
     let wrapped = format!("SELECT to_jsonb(answer)::text FROM (\n{}\n) AS answer LIMIT 2", sql.trim().trim_end_matches(';'));
-    let mut transaction = connection.begin_with("BEGIN READ ONLY").await?;
+    let mut transaction = connection.begin_with(begin).await?;
     let prepared = transaction.prepare(AssertSqlSafe(sql.to_owned()).into_sql_str()).await?;
     if prepared.columns().len() != 1 {
-        return Ok(Reading::Other("the SELECT must return exactly one column"));
+        return Ok(Measured::Other("the SELECT must return exactly one column"));
     }
     let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(wrapped)).persistent(false).fetch_all(&mut *transaction).await?;
     transaction.rollback().await?;
-    let [row] = rows.as_slice() else { return Ok(Reading::Other("the SELECT must return exactly one row")) };
+    let [row] = rows.as_slice() else { return Ok(Measured::Other("the SELECT must return exactly one row")) };
     let row: serde_json::Map<String, serde_json::Value> = serde_json::from_str(row).unwrap_or_default();
     Ok(match row.into_iter().next().map(|(_, value)| value) {
-        None | Some(serde_json::Value::Null) => Reading::Null,
-        Some(value) => value.as_i64().map_or(Reading::Other("the SELECT must return a whole number, as count(*) does"), Reading::Number),
+        None | Some(serde_json::Value::Null) => Measured::Null,
+        Some(value) => value.as_i64().map_or(Measured::Other("the SELECT must return a whole number, as count(*) does"), Measured::Number),
     })
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod view;
 
+pub(in crate::engine) use check::{Measured, measure, role_sees_a_part};
 pub use check::{run_check, wanted};
 pub use view::publish;
 

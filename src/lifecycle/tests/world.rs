@@ -5,6 +5,7 @@ use crate::api::spec::{Approval, ApprovalEntry, BackfillRun};
 use crate::api::status::{BackfillRunStatus, Step};
 use crate::api::{FINALIZER, Phase};
 use crate::lifecycle::{Decision, Effect, FlagObservation, Observed, OperatorPolicy, StepObservation, TeamEnd, decide, validate};
+use crate::protocol::settings::annotations;
 use crate::protocol::{Outcome, Progress, StepReport, Verdict};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ struct Job {
     step: Step,
     attempt: i32,
     polls: u32,
+    told: BTreeMap<String, String>,
 }
 
 pub(super) struct World {
@@ -91,8 +93,8 @@ impl World {
         match job.polls {
             1 => StepObservation::Waiting { job_uid, problem: None },
             2 => {
-                let progress = Progress { done: 5, total: 10, unit: "rows".into(), per_second: 5 };
-                StepObservation::Running { job_uid, progress: Some(progress), told: Some(("1000".into(), "0s".into())) }
+                let progress = Progress { done: 5, total: 10, unit: "rows".into(), per_second: 5, ..Progress::default() };
+                StepObservation::Running { job_uid, progress: Some(progress), told: job.told }
             }
             _ => self.end_of(name, &job, job_uid),
         }
@@ -114,7 +116,7 @@ impl World {
             }
             Ending::Lost => StepObservation::Lost { job_uid, why: "evicted".into(), progress: None },
             Ending::LostAt(done) => {
-                let progress = Some(Progress { done, total: 100, unit: "rows".into(), per_second: 0 });
+                let progress = Some(Progress { done, total: 100, unit: "rows".into(), per_second: 0, ..Progress::default() });
                 StepObservation::Lost { job_uid, why: "evicted".into(), progress }
             }
             Ending::Good if job.step.is_team_job() => StepObservation::TeamEnded { job_uid, end: team(true) },
@@ -159,10 +161,16 @@ impl World {
             Effect::RemoveFinalizer => finalizers.retain(|f| f != FINALIZER),
             Effect::StartStep(start) => {
                 self.jobs_made.push((start.step, start.input.attempt));
-                self.jobs.entry(start.job_name).or_insert(Job { step: start.step, attempt: start.input.attempt, polls: 0 });
+                let told = start.input.spec.backfill.sql.as_ref().map(annotations).unwrap_or_default();
+                let job = Job { step: start.step, attempt: start.input.attempt, polls: 0, told };
+                self.jobs.entry(start.job_name).or_insert(job);
             }
             Effect::StopStep { job_name } => drop(self.jobs.remove(&job_name)),
-            Effect::TellPod { .. } => {}
+            Effect::TellPod { job_name, settings } => {
+                if let Some(job) = self.jobs.get_mut(&job_name) {
+                    job.told = settings;
+                }
+            }
             Effect::EnableFlag { previous } => {
                 if self.flag == previous {
                     self.flag = "true".into();

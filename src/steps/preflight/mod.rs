@@ -9,9 +9,9 @@ mod backfill;
 mod environment;
 mod findings;
 mod pooler;
-mod quantity;
 mod rights;
 mod space;
+mod throttle;
 mod ways_back;
 
 use super::session::{Role, Session, SessionError};
@@ -72,6 +72,7 @@ async fn check(context: &StepContext, findings: &mut Findings, report: &mut Pref
     report.dump_estimate_bytes = run_tables::dump_estimate(&mut connection).await?;
     space::free(context, report.dump_estimate_bytes, findings);
     activity::check(&mut reader, findings).await?;
+    throttle::check(context, &mut connection, findings).await?;
     if let Some(preflight) = &context.input.spec.preflight {
         for wanted in &preflight.checks {
             if let Err(error) = CheckQuery::parse(&wanted.sql) {

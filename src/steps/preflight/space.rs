@@ -1,7 +1,7 @@
 //! The backup volume: can it be written, and is there room.
 
 use super::findings::Findings;
-use super::quantity::{display, parse};
+use crate::api::quantity::{display, parse};
 use crate::steps::StepContext;
 use crate::steps::dump_file::DumpFolder;
 use std::io::Write as _;

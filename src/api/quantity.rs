@@ -1,7 +1,11 @@
 //! Quantities as Kubernetes writes them, in bytes.
 
+/// What the CRD's schema accepts; [`parse`] accepts the same, as long as it fits into an `i64`.
+pub const PATTERN: &str = "^[0-9]+(\\.[0-9]+)?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$";
+
 /// Reads `20Gi`, `1.5T`, `1048576`; `None` where it is none, or more than an `i64` holds.
-pub(super) fn parse(text: &str) -> Option<i64> {
+#[must_use]
+pub fn parse(text: &str) -> Option<i64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor: i64 = match unit {
@@ -30,7 +34,8 @@ pub(super) fn parse(text: &str) -> Option<i64> {
 }
 
 /// Writes bytes for people.
-pub(super) fn display(bytes: i64) -> String {
+#[must_use]
+pub fn display(bytes: i64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut tenths, mut unit) = (bytes.saturating_mul(10), 0);
     while tenths >= 10_240 && unit + 1 < units.len() {

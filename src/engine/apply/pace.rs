@@ -1,0 +1,96 @@
+//! The pace of a worker: what it asks before each batch, and what it says after it. Settings, batch size and throttle in
+//! one hand, kept over lost connections.
+
+use super::control::Control;
+use super::size::{BatchSize, Trouble};
+use crate::api::spec::SqlBackfill;
+use crate::engine::throttle::{Held, Remark, Throttle};
+use crate::postgres::sqlstate;
+use sqlx::PgConnection;
+use std::path::Path;
+use std::time::Duration;
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Write a batch of so many rows.
+    Batch(usize),
+    /// Wait for so long, and ask again: nothing is written while a reading is above its limit.
+    Wait(Held, Duration),
+    /// End, after the batch that was the last.
+    Suspended,
+}
+
+/// A worker's pace, from one batch to the next.
+#[derive(Debug)]
+pub struct Pace {
+    control: Control,
+    size: BatchSize,
+    throttle: Throttle,
+    held: bool,
+}
+
+impl Pace {
+    /// The spec's settings, until the pod's annotations say otherwise.
+    #[must_use]
+    pub fn of(spec: &SqlBackfill, annotations: &Path) -> Self {
+        let control = Control::of(spec, annotations);
+        let (size, throttle) = (BatchSize::new(control.batch()), Throttle::new(control.throttle(), &[]));
+        Self { control, size, throttle, held: false }
+    }
+
+    /// OIDs of the tables that the run writes, once they are known.
+    pub fn writes(&mut self, tables: &[i64]) {
+        self.throttle.writes(tables);
+    }
+
+    /// Reads the settings again, and looks whether a batch may begin. A hold halves the batches once, when it begins. The
+    /// connection must not be in a transaction.
+    ///
+    /// # Errors
+    /// The driver's, where the connection gave way.
+    pub async fn next(&mut self, connection: &mut PgConnection) -> Result<Next, sqlx::Error> {
+        if self.control.refresh().suspended() {
+            return Ok(Next::Suspended);
+        }
+        self.size.set(self.control.batch());
+        self.throttle.set(self.control.throttle());
+        let found = self.throttle.held(connection).await?;
+        if found.is_some() && !self.held {
+            self.size.shrink(Trouble::Throttle);
+        }
+        self.held = found.is_some();
+        Ok(match found {
+            Some(held) => Next::Wait(held, self.throttle.again()),
+            None => Next::Batch(self.size.rows()),
+        })
+    }
+
+    /// A batch of so many rows was committed after this time. Answers how long to pause.
+    #[must_use]
+    pub fn took(&mut self, rows: usize, elapsed: Duration) -> Duration {
+        self.size.took(rows, elapsed);
+        self.control.pause()
+    }
+
+    /// A batch failed.
+    pub fn failed(&mut self, error: &sqlx::Error) {
+        if let Some(trouble) = sqlstate(error).and_then(|code| trouble(&code)) {
+            self.size.shrink(trouble);
+        }
+    }
+
+    /// Readings that cannot be taken.
+    pub fn remarks(&self) -> impl Iterator<Item = &Remark> {
+        self.throttle.remarks().iter()
+    }
+}
+
+/// Lock timeout and deadlock; statement timeout and out of memory.
+fn trouble(code: &str) -> Option<Trouble> {
+    match code {
+        "55P03" | "40P01" => Some(Trouble::LockWait),
+        "57014" | "53200" => Some(Trouble::TooLarge),
+        _ => None,
+    }
+}
