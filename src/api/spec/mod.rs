@@ -9,7 +9,9 @@ mod jobs;
 mod monitor;
 mod pods;
 mod preflight;
+mod references;
 mod rollback;
+mod sensitive;
 mod verify;
 
 pub use approval::{Approval, ApprovalEntry, ApprovalPolicy};
@@ -24,7 +26,9 @@ pub use jobs::{AddedColumn, Migrations, TeamJob};
 pub use monitor::{LogPattern, Logs, Monitor, Notification, NotificationEvent, OnMonitorFailure};
 pub use pods::PodTemplate;
 pub use preflight::{CommitFrom, EnvironmentCheck, EnvironmentMatch, Expectation, Preflight, Release, SqlCheck, WorkloadKind, WorkloadRef};
+pub use references::ConfigMapKeyRef;
 pub use rollback::{Rollback, RollbackMethod, RollbackTrigger};
+pub use sensitive::{ExtraRules, OnMatch, SecretRule, SensitiveData};
 pub use verify::VerifyCheck;
 
 use super::status::BackfillRunStatus;
@@ -151,6 +155,7 @@ const FROZEN: &str = concat!(
         "backfill.sql.validate",
         "backfill.sql.writes",
         "backfill.sql.audit",
+        "backfill.sql.sensitiveData",
         "backfill.sql.samples",
         "backfill.sql.drift"
     ),
