@@ -2,6 +2,7 @@
 
 mod job;
 mod pod;
+mod references;
 mod release;
 
 use super::context::Context;
@@ -30,6 +31,7 @@ pub(super) async fn observe(
     if !status.mutation_started {
         observed.release = release::observe(context, valid).await?;
     }
+    observed.references = references::observe(context, valid, status).await?;
     if needs_flag(status) {
         observed.flag = flag(context, valid).await;
     }

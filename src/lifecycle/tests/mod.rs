@@ -3,4 +3,5 @@
 mod fixtures;
 mod paths;
 mod properties;
+mod references;
 mod world;
