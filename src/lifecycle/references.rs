@@ -127,8 +127,8 @@ pub fn kept(spec: &BackfillRunSpec, told: &BackfillRunSpec) -> Contents {
 
 /// Which references lead elsewhere than they did.
 pub(super) fn changed(before: &[ReferenceStatus], now: &[ReferenceStatus]) -> String {
-    let named = now.iter().filter(|reference| !before.contains(reference));
-    let names: Vec<String> = named.map(|reference| format!("ConfigMap {}, key {}", reference.config_map, reference.key)).collect();
+    let other = now.iter().filter(|reference| !before.contains(reference));
+    let names: Vec<String> = other.map(|reference| format!("ConfigMap {}, key {}", reference.config_map, reference.key)).collect();
     if names.is_empty() { "a ConfigMap".into() } else { names.join("; ") }
 }
 
