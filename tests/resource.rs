@@ -149,6 +149,19 @@ async fn each_rule_refuses_in_its_own_words() {
         ),
         (json!({"spec": {"backfill": {"job": {"dryRun": job(), "apply": job()}}}}), "backfill: set exactly one of sql"),
         (json!({"spec": {"backfill": {"sql": null}}}), "backfill: set exactly one of sql"),
+        (
+            json!({"spec": {"backfill": {"sql": {"validate": [{"name": "v", "value": "s.a", "schema": {}}]}}}}),
+            "schema: set exactly one of inline",
+        ),
+        (
+            json!({"spec": {"backfill": {"sql": {"sensitiveData": {"columns": ["a"], "extraRules": {"inline": [], "configMapKeyRef": {"name": "m", "key": "k"}}}}}}}),
+            "extraRules: set exactly one of inline",
+        ),
+        (
+            json!({"spec": {"backfill": {"sql": {"sensitiveData": {"columns": ["a"], "extraRules": {"inline": [{"name": "Our Rule", "regex": "x"}]}}}}}}),
+            "spec.backfill.sql.sensitiveData.extraRules.inline[0].name",
+        ),
+        (json!({"spec": {"backfill": {"sql": {"sensitiveData": {"columns": []}}}}}), "spec.backfill.sql.sensitiveData.columns"),
         (json!({"spec": {"backfill": {"sql": {"writes": []}}}}), "should have at least 1 items"),
         (json!({"spec": {"database": {"tls": {"mode": "VerifyFull"}}}}), "tls.mode VerifyFull needs tls.caSecretRef"),
         (

@@ -47,6 +47,10 @@ pub struct BackfillRunStatus {
     /// SHA-256 of the spec that the latest checks, backup and plan were made for.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub spec_hash: String,
+    /// What the spec's references led to at preflight, by hash. At most 16.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub references: Vec<ReferenceStatus>,
     /// The release found at preflight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseStatus>,
@@ -290,6 +294,18 @@ pub struct AbortStatus {
     pub at: Timestamp,
     /// Why: `spec.abort`, or the deletion of the run.
     pub reason: String,
+}
+
+/// What a reference of the spec led to.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReferenceStatus {
+    /// Name of the ConfigMap.
+    pub config_map: String,
+    /// Key in it.
+    pub key: String,
+    /// SHA-256 of what it says, whatever its order and form.
+    pub sha256: String,
 }
 
 /// The release found at preflight.

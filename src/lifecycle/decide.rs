@@ -1,9 +1,10 @@
 //! The order of things in one pass. Each line may end it; the order is the precedence.
 
 use super::decision::{Decision, Effect, EventNote};
-use super::observed::Observed;
+use super::observed::{Observed, Problem};
 use super::pass::Pass;
 use super::phases;
+use super::references;
 use super::step;
 use super::valid::{Invalid, RunMeta, ValidRun};
 use crate::api::Phase;
@@ -28,7 +29,7 @@ pub fn decide(run: &ValidRun, status: &BackfillRunStatus, observed: &Observed, n
 
 fn advance(pass: &mut Pass<'_>) {
     latch_abort(pass);
-    if abandoned(pass) || namespace_gone(pass) || suspended(pass) || aborted(pass) || voided(pass) {
+    if abandoned(pass) || namespace_gone(pass) || suspended(pass) || aborted(pass) || voided(pass) || unresolved(pass) {
         return;
     }
     if pass.status.current_step.is_some() {
@@ -203,15 +204,53 @@ fn voided(pass: &mut Pass<'_>) -> bool {
         return false;
     }
     let (reason, message) = if pass.status.spec_hash != pass.run.spec_hash {
-        ("SpecChanged", "the spec has changed: what was planned for the old one is void")
+        ("SpecChanged", "the spec has changed: what was planned for the old one is void".to_owned())
     } else if release_changed(pass) {
-        ("ReleaseChanged", "the workload has another image, commit or environment: what was planned for the old one is void")
+        ("ReleaseChanged", "the workload has another image, commit or environment: what was planned for the old one is void".to_owned())
+    } else if let Some(changed) = reference_changed(pass) {
+        ("ReferenceChanged", format!("{changed} has another content: what was planned for the old one is void"))
     } else {
         return false;
     };
-    if step::stop(pass, message) {
-        phases::preflight::begin(pass, reason, message);
+    if step::stop(pass, &message) {
+        phases::preflight::begin(pass, reason, &message);
     }
+    true
+}
+
+/// Which reference leads elsewhere than at preflight.
+fn reference_changed(pass: &Pass<'_>) -> Option<String> {
+    let found = &pass.resolved.as_ref().ok()?.found;
+    (found != &pass.status.references).then(|| references::changed(&pass.status.references, found))
+}
+
+/// True where the pass ends here because a step could not be told what the spec refers to. A step in hand goes on; its end is
+/// read when the reference leads somewhere again. Not on the way back, which needs no reference and must not wait for one.
+fn unresolved(pass: &mut Pass<'_>) -> bool {
+    let needed = match pass.status.phase {
+        Phase::AwaitingApproval => !phases::rolling_back::is_awaiting_restore(pass),
+        phase => references::are_needed(phase),
+    };
+    if !needed {
+        return false;
+    }
+    let problem = match (&pass.resolved, reference_changed(pass)) {
+        (Err(problem), _) => problem.clone(),
+        (Ok(_), Some(changed)) if pass.status.mutation_started => Problem {
+            reason: "ReferenceChanged".into(),
+            message: format!(
+                "{changed} has another content than was approved, and the approved one is kept nowhere else: put it back, or set spec.abort: true"
+            ),
+        },
+        _ => {
+            for reason in references::REASONS {
+                pass.go_on_from(reason);
+            }
+            return false;
+        }
+    };
+    pass.stall(&problem.reason, &problem.message);
+    pass.look_again(Duration::from_secs(10));
     true
 }
 

@@ -21,7 +21,7 @@ const MONITOR_GRACE: Duration = Duration::from_mins(10);
 /// The Job of an attempt, built from the run and its status alone, so that after a crash the same is built again.
 pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) -> StartStep {
     let run = pass.run;
-    let mut spec = run.spec.clone();
+    let mut spec = pass.spec().clone();
     spec.approvals.clear();
     spec.notifications.clear();
     let plan = pass.status.plan.clone().map(|mut plan| {

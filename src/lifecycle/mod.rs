@@ -13,6 +13,7 @@ mod observed;
 mod pass;
 mod phases;
 mod plan_digest;
+mod references;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -23,4 +24,5 @@ pub use decide::{decide, effect_refused, refuse};
 pub use decision::{Decision, Effect, EventNote, StartStep};
 pub use observed::{FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey, StepObservation, TeamEnd};
 pub use phases::terminal::report_name;
+pub use references::{Contents, Resolved, are_needed, kept, references, resolve};
 pub use valid::{Invalid, OperatorPolicy, RunMeta, ValidRun, validate};

@@ -1,5 +1,6 @@
 //! What `gather` saw. Nothing else reaches the decision from outside.
 
+use super::references::Contents;
 use crate::api::status::ReleaseStatus;
 use crate::protocol::{Progress, StepReport, Verdict};
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ pub struct Observed {
     pub step: Option<StepObservation>,
     /// The workload; `None` where the run names none. `Err`: what to change.
     pub release: Option<Result<ReleaseFound, Problem>>,
+    /// Contents that the spec refers to; `None` where none were read. `Err`: what to change.
+    pub references: Option<Result<Contents, Problem>>,
     /// The flag; `None` where it was not read.
     pub flag: Option<FlagObservation>,
     /// The run that holds the database, where this one waits for it.

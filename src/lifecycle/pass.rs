@@ -2,12 +2,13 @@
 
 use super::decision::{Decision, Effect, EventNote};
 use super::input::start_step;
-use super::observed::{HolderObservation, Observed};
+use super::observed::{HolderObservation, Observed, Problem};
+use super::references::{self, Contents, Resolved};
 use super::valid::ValidRun;
 use super::{estimate, phases};
 use crate::api::Phase;
 use crate::api::conditions::{self, ConditionType, Truth};
-use crate::api::spec::NotificationEvent;
+use crate::api::spec::{BackfillRunSpec, NotificationEvent};
 use crate::api::status::{BackfillRunStatus, HistoryStatus, NotificationStatus, Step, StepResult, StepStatus};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub(super) struct Pass<'a> {
     pub(super) observed: &'a Observed,
     pub(super) now: Timestamp,
     pub(super) status: BackfillRunStatus,
+    /// The spec with its references resolved; `Err`: what to change.
+    pub(super) resolved: Result<Resolved, Problem>,
     effect: Option<Effect>,
     events: Vec<EventNote>,
     requeue: Option<Duration>,
@@ -30,7 +33,17 @@ pub(super) struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     pub(super) fn new(run: &'a ValidRun, status: &BackfillRunStatus, observed: &'a Observed, now: Timestamp) -> Self {
-        Self { run, observed, now, status: status.clone(), effect: None, events: Vec::new(), requeue: None }
+        let resolved = match &observed.references {
+            None => references::resolve(&run.spec, &Contents::new()),
+            Some(Ok(contents)) => references::resolve(&run.spec, contents),
+            Some(Err(problem)) => Err(problem.clone()),
+        };
+        Self { run, observed, now, status: status.clone(), resolved, effect: None, events: Vec::new(), requeue: None }
+    }
+
+    /// The spec as steps are told it. On the way back, which needs none of them, references may still be unresolved.
+    pub(super) fn spec(&self) -> &BackfillRunSpec {
+        self.resolved.as_ref().map_or(&self.run.spec, |resolved| &resolved.spec)
     }
 
     pub(super) fn finish(mut self) -> Decision {

@@ -1,18 +1,20 @@
 //! The digest that people approve: over all that will run.
 
-use super::valid::{ValidRun, canonical_spec};
+use super::valid::canonical_spec;
+use crate::api::spec::BackfillRunSpec;
 use crate::api::status::{PlanStatus, ReleaseStatus};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// SHA-256 over the rows digest, the values of parameters, the run's uid, the canonical spec (without what may change later; Job templates with
-/// their images are part of it) and the release. Never over `metadata.generation`: approvals raise it.
-pub(super) fn plan_digest(run: &ValidRun, plan: &PlanStatus, release: Option<&ReleaseStatus>) -> String {
+/// SHA-256 over the rows digest, the values of parameters, the run's uid, the canonical spec (with what it refers to in its
+/// place, without what may change later; Job templates with their images are part of it) and the release. Never over
+/// `metadata.generation`: approvals raise it.
+pub(super) fn plan_digest(uid: &str, spec: &BackfillRunSpec, plan: &PlanStatus, release: Option<&ReleaseStatus>) -> String {
     let document = json!({
         "rowsDigest": plan.rows_digest,
         "parameters": plan.parameters,
-        "uid": run.meta.identity.uid,
-        "spec": canonical_spec(&run.spec),
+        "uid": uid,
+        "spec": canonical_spec(spec),
         "release": release,
     });
     format!("sha256:{}", hex::encode(Sha256::digest(document.to_string())))

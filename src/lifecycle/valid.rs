@@ -109,6 +109,12 @@ pub enum Invalid {
         /// What is wrong.
         message: String,
     },
+    /// A column is to be searched for secrets that no write sets.
+    #[error("backfill.sql.sensitiveData.columns: no write sets {column:?}: name columns as writes[].set does")]
+    ColumnNotWritten {
+        /// The column.
+        column: String,
+    },
     /// Two things have the same name.
     #[error("{field}: the name {name:?} stands there twice: give each its own")]
     DuplicateName {
@@ -130,6 +136,7 @@ impl Invalid {
             Self::BadRegex { .. } => "BadRegex",
             Self::BadSelector { .. } => "BadSelector",
             Self::BadSchema { .. } => "BadSchema",
+            Self::ColumnNotWritten { .. } => "ColumnNotWritten",
             Self::DuplicateName { .. } => "DuplicateName",
         }
     }
@@ -164,6 +171,7 @@ pub fn validate(run: &BackfillRun, policy: OperatorPolicy) -> Result<ValidRun, I
     check_patterns(spec)?;
     check_selector(spec)?;
     check_schemas(spec)?;
+    check_sensitive(spec)?;
     let positive = |field: &str, text: &str| match duration::parse(text) {
         Some(d) if !d.is_zero() => Ok(d),
         _ => Err(Invalid::BadDuration { field: field.into(), text: text.into() }),
@@ -248,11 +256,20 @@ fn check_selector(spec: &BackfillRunSpec) -> Result<(), Invalid> {
 }
 
 fn check_schemas(spec: &BackfillRunSpec) -> Result<(), Invalid> {
-    for rule in spec.backfill.sql.iter().flat_map(|sql| &sql.validate) {
-        jsonschema::draft202012::new(&serde_json::Value::Object(rule.schema.inline.clone()))
+    for rule in spec.backfill.sql.iter().flat_map(|sql| &sql.validate).filter(|rule| rule.schema.inline.is_some()) {
+        jsonschema::draft202012::new(&rule.schema.document())
             .map_err(|e| Invalid::BadSchema { name: rule.name.clone(), message: e.to_string() })?;
     }
     Ok(())
+}
+
+fn check_sensitive(spec: &BackfillRunSpec) -> Result<(), Invalid> {
+    let Some(sql) = &spec.backfill.sql else { return Ok(()) };
+    let mut columns = sql.sensitive_data.iter().flat_map(|sensitive| &sensitive.columns);
+    match columns.find(|column| !sql.writes.iter().any(|write| write.set.contains_key(*column))) {
+        Some(column) => Err(Invalid::ColumnNotWritten { column: column.clone() }),
+        None => Ok(()),
+    }
 }
 
 fn check_names(spec: &BackfillRunSpec) -> Result<(), Invalid> {
@@ -294,7 +311,7 @@ pub(super) fn canonical_spec(spec: &BackfillRunSpec) -> serde_json::Value {
 }
 
 /// Sorts the keys of every object.
-fn canonical(value: serde_json::Value) -> serde_json::Value {
+pub(super) fn canonical(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
         Value::Object(map) => {

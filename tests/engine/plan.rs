@@ -143,13 +143,13 @@ async fn invalid_rows_fail_the_plan_where_the_rule_says_so() {
 async fn validation_messages_hold_no_values_and_schemas_cannot_reach_out() {
     let mut bench = Bench::scenario(30).await;
     let schema = serde_json::json!({"properties": {"prompt": {"const": "x"}}});
-    bench.spec.validate[0].schema.inline = schema.as_object().unwrap().clone();
+    bench.spec.validate[0].schema.inline = schema.as_object().cloned();
     bench.spec.validate[0].max_invalid_percent = 100;
     let plan = bench.plan().await;
     assert_eq!(plan.invalid_sample[0].pointer, "/prompt");
     assert!(plan.invalid_sample.iter().all(|row| !row.message.contains("Pr\u{fc}fe")), "{:?}", plan.invalid_sample);
     let schema = serde_json::json!({"$ref": "http://127.0.0.1:1/schema.json"});
-    bench.spec.validate[0].schema.inline = schema.as_object().unwrap().clone();
+    bench.spec.validate[0].schema.inline = schema.as_object().cloned();
     let error = bench.plan_by(100).await.unwrap_err();
     assert!(matches!(error, PlanError::Validation(ValidationError::SchemaInvalid { .. })), "{error}");
 }

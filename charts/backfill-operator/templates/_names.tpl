@@ -58,8 +58,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
-# Inputs of steps and reports are made, and taken away, here; a flag lives in a ConfigMap that the run names, so that no
-# list of names can be given.
+# Inputs of steps and reports are made, and taken away, here; a flag, schemas and rules live in ConfigMaps that the run names, so
+# that no list of names can be given.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, create, update, patch, delete]

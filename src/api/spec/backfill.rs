@@ -3,6 +3,8 @@
 use super::batch::Batch;
 use super::jobs::TeamJob;
 use super::pods::open_object;
+use super::references::ConfigMapKeyRef;
+use super::sensitive::SensitiveData;
 use super::source::{Parameter, Source};
 use super::throttle::Throttle;
 use super::write::Write;
@@ -56,6 +58,9 @@ pub struct SqlBackfill {
     /// An entry that says what was done to each row. Default: none; the ledger has it all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
+    /// What happens to written values that look like secrets. Default: they are written as they are; samples are redacted all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitive_data: Option<SensitiveData>,
     /// What of the rows the status may show. Default: 5 rows, in full.
     #[serde(default)]
     pub samples: Samples,
@@ -124,13 +129,26 @@ fn sample_count() -> i32 {
     5
 }
 
-/// Where a JSON Schema is written.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Where a JSON Schema is written: exactly one of `inline` and `configMapKeyRef`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.inline) != has(self.configMapKeyRef)").message("schema: set exactly one of inline (the schema itself) and configMapKeyRef (a key with the schema, as JSON or YAML)"))]
 pub struct SchemaSource {
     /// The schema itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "open_object")]
-    pub inline: Map<String, Value>,
+    pub inline: Option<Map<String, Value>>,
+    /// A key with the schema, as JSON or YAML.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<ConfigMapKeyRef>,
+}
+
+impl SchemaSource {
+    /// The schema, where it is written here; null, which no value satisfies, where it still is a reference.
+    #[must_use]
+    pub fn document(&self) -> Value {
+        self.inline.clone().map_or(Value::Null, Value::Object)
+    }
 }
 
 /// What happens to an invalid row.

@@ -10,9 +10,11 @@ mod jobs;
 mod monitor;
 mod pods;
 mod preflight;
+mod references;
 mod rollback;
 mod source;
 mod throttle;
+mod sensitive;
 mod verify;
 mod write;
 
@@ -29,9 +31,11 @@ pub use jobs::{AddedColumn, Migrations, TeamJob};
 pub use monitor::{LogPattern, Logs, Monitor, Notification, NotificationEvent, OnMonitorFailure};
 pub use pods::PodTemplate;
 pub use preflight::{CommitFrom, EnvironmentCheck, EnvironmentMatch, Expectation, Preflight, Release, SqlCheck, WorkloadKind, WorkloadRef};
+pub use references::ConfigMapKeyRef;
 pub use rollback::{Rollback, RollbackMethod, RollbackTrigger};
 pub use source::{Join, JoinRows, JoinType, Parameter, Pick, PickWrite, Source};
 pub use throttle::{Throttle, ThrottleQuery};
+pub use sensitive::{ExtraRules, OnMatch, SecretRule, SensitiveData};
 pub use verify::VerifyCheck;
 pub use write::{Action, ConflictMode, OnConflict, Per, Write};
 
@@ -160,6 +164,7 @@ const FROZEN: &str = concat!(
         "backfill.sql.validate",
         "backfill.sql.writes",
         "backfill.sql.audit",
+        "backfill.sql.sensitiveData",
         "backfill.sql.samples",
         "backfill.sql.drift",
         "backfill.sql.quarantine"

@@ -3,6 +3,7 @@
 mod job;
 mod pod;
 mod workers;
+mod references;
 mod release;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub(super) async fn observe(
     if !status.mutation_started {
         observed.release = release::observe(context, valid).await?;
     }
+    observed.references = references::observe(context, valid, status).await?;
     if needs_flag(status) {
         observed.flag = flag(context, valid).await;
     }

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// Of a team's output so many lines, the last ones, are read and hashed.
 const OUTPUT_MAX_LINES: i64 = 100_000;
+/// Of a team's output so many characters, the last ones, are searched for secrets: the operator has many runs to look after.
+const OUTPUT_SCANNED: usize = 256 * 1024;
 /// Of a team's output so many characters are kept.
 const OUTPUT_TAIL: usize = 2000;
 
@@ -120,8 +122,9 @@ pub(super) async fn whole_log(pods: &Api<Pod>, pod: &Pod) -> Result<Output, Cont
     let params = LogParams { container: first_container(pod), tail_lines: Some(OUTPUT_MAX_LINES), ..LogParams::default() };
     let log = call("reading a Job's output", pods.logs(&pod.name_any(), &params)).await?;
     let sha256 = hex::encode(Sha256::digest(log.as_bytes()));
-    // Redacted before it is cut: half a secret is not known for one.
-    let (log, _) = secrets::redact(&log);
+    // Redacted before it is cut: half a secret is not known for one. No secret is longer than what is looked at.
+    let from = log.char_indices().rev().nth(OUTPUT_SCANNED).map_or(0, |(at, _)| at);
+    let (log, _) = secrets::redact(log.get(from..).unwrap_or_default());
     let skip = log.chars().count().saturating_sub(OUTPUT_TAIL);
     Ok(Output { sha256, tail: log.chars().skip(skip).collect() })
 }

@@ -122,7 +122,7 @@ async fn validation(connection: &mut PgConnection, rule: &Validation, index: usi
     Ok(Rule {
         name: rule.name.clone(),
         value,
-        schema: serde_json::Value::Object(rule.schema.inline.clone()),
+        schema: rule.schema.document(),
         on_invalid: rule.on_invalid,
         max_invalid_percent: rule.max_invalid_percent,
         sample: usize::try_from(rule.sample).unwrap_or(0),

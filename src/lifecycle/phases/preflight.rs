@@ -12,6 +12,11 @@ use std::time::Duration;
 
 /// Starts the run over: what was found for an older spec or release is void.
 pub(in crate::lifecycle) fn begin(pass: &mut Pass<'_>, reason: &str, message: &str) {
+    if let Err(problem) = pass.resolved.clone() {
+        pass.stall(&problem.reason, &problem.message);
+        pass.look_again(Duration::from_secs(10));
+        return;
+    }
     if let Some(Err(problem)) = &pass.observed.release {
         pass.stall(&problem.reason, &problem.message);
         pass.look_again(Duration::from_secs(10));
@@ -27,7 +32,9 @@ pub(in crate::lifecycle) fn begin(pass: &mut Pass<'_>, reason: &str, message: &s
 }
 
 pub(super) fn on_enter(pass: &mut Pass<'_>) {
+    let references = pass.resolved.as_ref().map(|resolved| resolved.found.clone()).unwrap_or_default();
     let status = &mut pass.status;
+    status.references = references;
     status.spec_hash.clone_from(&pass.run.spec_hash);
     status.release = pass.observed.release.as_ref().and_then(|r| r.as_ref().ok()).map(|found| found.status.clone());
     status.checks.clear();

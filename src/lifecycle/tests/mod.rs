@@ -3,5 +3,6 @@
 mod fixtures;
 mod paths;
 mod properties;
+mod references;
 mod throttled;
 mod world;

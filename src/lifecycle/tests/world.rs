@@ -4,7 +4,7 @@ use super::fixtures;
 use crate::api::spec::{Approval, ApprovalEntry, BackfillRun};
 use crate::api::status::{BackfillRunStatus, Step};
 use crate::api::{FINALIZER, Phase};
-use crate::lifecycle::{Decision, Effect, FlagObservation, Observed, OperatorPolicy, StepObservation, TeamEnd, decide, validate};
+use crate::lifecycle::{Contents, Decision, Effect, FlagObservation, Observed, OperatorPolicy, StepObservation, TeamEnd, decide, validate};
 use crate::protocol::settings::annotations;
 use crate::protocol::{Outcome, Progress, StepReport, Verdict};
 use jiff::{SignedDuration, Timestamp};
@@ -35,6 +35,8 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) flag: String,
     pub(super) report_written: bool,
+    /// Contents of the namespace's ConfigMaps.
+    pub(super) contents: Contents,
     pub(super) jobs_made: Vec<(Step, i32)>,
     /// How attempts end, by step; the last one of the list stays.
     pub(super) script: BTreeMap<Step, Vec<Ending>>,
@@ -50,6 +52,7 @@ impl World {
             now: fixtures::start(),
             flag: "false".into(),
             report_written: false,
+            contents: Contents::new(),
             jobs_made: Vec::new(),
             script: BTreeMap::new(),
             approves: true,
@@ -79,7 +82,8 @@ impl World {
     pub(super) fn observed(&mut self) -> Observed {
         let status = self.status();
         let flag = Some(FlagObservation::Value(self.flag.clone()));
-        let mut observed = Observed { flag, report_written: self.report_written, ..Observed::default() };
+        let references = Some(Ok(self.contents.clone()));
+        let mut observed = Observed { flag, report_written: self.report_written, references, ..Observed::default() };
         let Some(entry) = status.current_step.and_then(|s| status.steps.iter().find(|e| e.step == s)) else { return observed };
         observed.step = Some(self.observe_job(&entry.job_name));
         observed

@@ -1,0 +1,58 @@
+//! Models, and what is built around them.
+
+use crate::engine::secrets::rule::{Rule, named, token};
+
+pub(super) const RULES: &[Rule] = &[
+    token(
+        "anthropic-admin-key",
+        &["sk-ant-admin"],
+        r"\bsk-ant-admin\d\d-[A-Za-z0-9_-]{20,}",
+        &["sk-ant-admin01-<w93>"],
+        &["sk-ant-admin01-<w9>"],
+    ),
+    token("anthropic-key", &["sk-ant-"], r"\bsk-ant-[A-Za-z0-9_-]{20,}", &["sk-ant-api03-<w95>"], &["sk-ant-api03"]),
+    token("openrouter-key", &["sk-or-"], r"\bsk-or-v1-[a-f0-9]{64}\b", &["sk-or-v1-<h64>"], &["sk-or-v2-<h12>"]),
+    token(
+        "openai-key",
+        &["sk-"],
+        r"\bsk-(?:proj-|svcacct-|admin-|None-)?[A-Za-z0-9_-]{20,}",
+        &["sk-proj-<w74>T3BlbkFJ<w74>", "sk-<a20>T3BlbkFJ<a20>"],
+        &["sk-learn", "risk-<a30>"],
+    ),
+    token(
+        "huggingface-token",
+        &["hf_", "api_org_"],
+        r"\b(?:hf_|api_org_)[A-Za-z0-9]{34,40}\b",
+        &["hf_<a34>", "api_org_<a34>"],
+        &["hf_<a12>", "hf_hub"],
+    ),
+    named("cohere-key", &["cohere", "CO_API"], r"[A-Za-z0-9]{40}", &["COHERE_API_KEY=<a40>"], &["COHERE_API_KEY=<a30>", "<a40>"]),
+    token("replicate-token", &["r8_"], r"\br8_[A-Za-z0-9]{37}\b", &["r8_<a37>"], &["r8_<a20>"]),
+    token("perplexity-key", &["pplx-"], r"\bpplx-[A-Za-z0-9]{48}\b", &["pplx-<a48>"], &["pplx-7b-online"]),
+    token("groq-key", &["gsk_"], r"\bgsk_[A-Za-z0-9]{52}\b", &["gsk_<a52>"], &["gsk_<a20>"]),
+    token("xai-key", &["xai-"], r"\bxai-[A-Za-z0-9]{70,90}\b", &["xai-<a80>"], &["xai-grok-2"]),
+    named("mistral-key", &["mistral"], r"[A-Za-z0-9]{32}", &["MISTRAL_API_KEY: <a32>"], &["mistral: <a12>", "mistral-large-instruct"]),
+    named("assemblyai-key", &["assemblyai", "assembly_ai"], r"[a-f0-9]{32}", &["assemblyai_key=<h32>"], &["assemblyai_key=<h30>"]),
+    named("deepgram-key", &["deepgram"], r"[a-f0-9]{40}", &["DEEPGRAM_API_KEY='<h40>'"], &["DEEPGRAM_API_KEY='<h20>'"]),
+    token("elevenlabs-key", &["sk_"], r"\bsk_[a-f0-9]{48}\b", &["sk_<h48>"], &["sk_<h40>", "task_<h12>"]),
+    token("langsmith-key", &["lsv2_"], r"\blsv2_(?:pt|sk)_[a-f0-9]{32}_[a-f0-9]{10}\b", &["lsv2_pt_<h32>_<h10>"], &["lsv2_pt_<h32>"]),
+    token("langfuse-key", &["sk-lf-"], r"\bsk-lf-[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}\b", &["sk-lf-<g1>"], &["sk-lf-<h8>"]),
+    token("pinecone-key", &["pcsk_"], r"\bpcsk_[A-Za-z0-9]{5,6}_[A-Za-z0-9]{50,70}\b", &["pcsk_<a5>_<a63>"], &["pcsk_<a5>"]),
+    named(
+        "pinecone-legacy-key",
+        &["pinecone"],
+        r"[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}",
+        &["PINECONE_API_KEY=<g1>"],
+        &["PINECONE_INDEX=<h8>"],
+    ),
+    token("together-key", &["tgp_v1_"], r"\btgp_v1_[A-Za-z0-9_-]{43}", &["tgp_v1_<w43>"], &["tgp_v1_<w20>"]),
+    token("fireworks-key", &["fw_"], r"\bfw_[A-Za-z0-9]{22,26}\b", &["fw_<a24>"], &["fw_rules", "fw_<a8>"]),
+    named("wandb-key", &["wandb"], r"[a-f0-9]{40}", &["WANDB_API_KEY=<h40>"], &["WANDB_RUN=<l8>"]),
+    token("nvidia-key", &["nvapi-"], r"\bnvapi-[A-Za-z0-9_-]{60,80}", &["nvapi-<w64>"], &["nvapi-<w12>"]),
+    token("tavily-key", &["tvly-"], r"\btvly-(?:dev-|prod-)?[A-Za-z0-9]{30,40}\b", &["tvly-dev-<a32>", "tvly-<a32>"], &["tvly-<a8>"]),
+    token("jina-key", &["jina_"], r"\bjina_[a-f0-9]{32}[A-Za-z0-9_-]{20,40}", &["jina_<h32><w28>"], &["jina_embeddings"]),
+    token("cerebras-key", &["csk-"], r"\bcsk-[a-z0-9]{48}\b", &["csk-<l48>"], &["csk-<l20>"]),
+    token("voyage-key", &["pa-"], r"\bpa-[A-Za-z0-9_-]{43}(?:[^A-Za-z0-9_-]|$)", &["pa-<w43>"], &["pa-<w30>"]),
+    named("stability-key", &["stability", "dreamstudio"], r"sk-[A-Za-z0-9]{48}", &["STABILITY_KEY=sk-<a48>"], &["stability: <a48>"]),
+    named("roboflow-key", &["roboflow"], r"[A-Za-z0-9]{20}", &["ROBOFLOW_API_KEY=<a20>"], &["ROBOFLOW_API_KEY=<a12>"]),
+];

@@ -1,0 +1,62 @@
+//! Databases, queues, search, and what serves them.
+
+use crate::engine::secrets::rule::{Rule, named, token};
+
+pub(super) const RULES: &[Rule] = &[
+    token(
+        "planetscale-token",
+        &["pscale_tkn_", "pscale_oauth_"],
+        r"\bpscale_(?:tkn|oauth)_[A-Za-z0-9=._-]{32,64}",
+        &["pscale_tkn_<w43>"],
+        &["pscale_tkn_<w8>"],
+    ),
+    token("planetscale-password", &["pscale_pw_"], r"\bpscale_pw_[A-Za-z0-9=._-]{32,64}", &["pscale_pw_<w43>"], &["pscale_pw_<w8>"]),
+    token("neon-key", &["napi_"], r"\bnapi_[a-z0-9]{60,70}\b", &["napi_<l64>"], &["napi_status", "napi_<l9>"]),
+    token(
+        "supabase-token",
+        &["sbp_", "sb_secret_"],
+        r"\b(?:sbp_(?:v0_)?[a-f0-9]{40}|sb_secret_[A-Za-z0-9_-]{22,})",
+        &["sbp_<h40>", "sb_secret_<w31>"],
+        &["sbp_<h8>", "sb_secret_x"],
+    ),
+    token("cockroach-key", &["CCDB1_"], r"\bCCDB1_[A-Za-z0-9]{22}_[A-Za-z0-9]{40}\b", &["CCDB1_<a22>_<a40>"], &["CCDB1_<a22>"]),
+    token("aiven-password", &["AVNS_"], r"\bAVNS_[A-Za-z0-9_-]{15,40}", &["AVNS_<w19>"], &["AVNS_<w5>"]),
+    token("xata-key", &["xau_"], r"\bxau_[A-Za-z0-9]{30,64}\b", &["xau_<a38>"], &["xau_<a8>"]),
+    token("clickhouse-key", &["4b1d"], r"\b4b1d[A-Za-z0-9]{38}\b", &["4b1d<a38>"], &["4b1d<a8>"]),
+    token("databricks-token", &["dapi"], r"\bdapi[a-f0-9]{32}(?:-\d)?\b", &["dapi<h32>", "dapi<h32>-2"], &["dapi<h8>"]),
+    token("fauna-key", &["fnA"], r"\bfnA[A-Za-z0-9_-]{37,40}(?:[^A-Za-z0-9_-]|$)", &["fnA<w37>"], &["fnA<w8>"]),
+    named("influxdb-token", &["influx"], r"[A-Za-z0-9_-]{86}==", &["INFLUX_TOKEN=<w86>=="], &["INFLUX_ORG=<w12>"]),
+    named("confluent-secret", &["confluent"], r"[A-Za-z0-9+/]{64}", &["CONFLUENT_API_SECRET=<a64>"], &["CONFLUENT_CLUSTER=<l9>"]),
+    named("confluent-key", &["confluent"], r"[A-Z0-9]{16}", &["CONFLUENT_API_KEY=<u16>"], &["CONFLUENT_REGION=<l16>"]),
+    named("algolia-key", &["algolia"], r"[a-f0-9]{32}", &["ALGOLIA_ADMIN_KEY=<h32>"], &["ALGOLIA_APP_ID=<u10>"]),
+    token("elastic-key", &["ApiKey "], r"\bApiKey ([A-Za-z0-9+/_-]{40,}={0,2})", &["Elastic: ApiKey <b60>=="], &["ApiKey of the cluster"]),
+    token("elastic-cloud-key", &["essu_"], r"\bessu_[A-Za-z0-9+/_-]{40,}={0,2}", &["essu_<a80>"], &["essu_<a8>"]),
+    named(
+        "mongodb-atlas-key",
+        &["atlas", "mongodb"],
+        r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+        &["ATLAS_PRIVATE_KEY=<g1>"],
+        &["ATLAS_PROJECT=<h24>"],
+    ),
+    named("upstash-token", &["upstash"], r"A[A-Za-z0-9+/_-]{50,120}={0,2}", &["UPSTASH_REDIS_REST_TOKEN=A<a60>"], &["UPSTASH_REGION=<l9>"]),
+    named("hasura-secret", &["hasura"], r"[A-Za-z0-9]{32,64}", &["HASURA_GRAPHQL_ADMIN_SECRET=<a64>"], &["HASURA_ROLE=<l6>"]),
+    named("rabbitmq-cookie", &["erlang_cookie", "rabbitmq_cookie"], r"[A-Z0-9]{20}", &["RABBITMQ_COOKIE=<u20>"], &["RABBITMQ_COOKIE=<u5>"]),
+    token(
+        "firebase-server-key",
+        &[":APA91b"],
+        r"\bAAAA[A-Za-z0-9_-]{7}:APA91b[A-Za-z0-9_-]{100,}",
+        &["AAAA<w7>:APA91b<w134>"],
+        &["AAAA:APA91b"],
+    ),
+    named("meilisearch-key", &["meili"], r"[A-Za-z0-9_-]{43,64}", &["MEILI_MASTER_KEY=<w43>"], &["MEILI_ENV=<l9>"]),
+    named(
+        "snowflake-secret",
+        &["snowflake"],
+        r"[A-Za-z0-9+/]{40,88}={0,2}",
+        &["SNOWFLAKE_CLIENT_SECRET=<a44>="],
+        &["SNOWFLAKE_WAREHOUSE=<u9>"],
+    ),
+    named("airbyte-secret", &["airbyte"], r"[A-Za-z0-9]{32}", &["AIRBYTE_CLIENT_SECRET=<a32>"], &["AIRBYTE_ID=<d8>"]),
+    token("dbt-token", &["dbtc_", "dbtu_"], r"\bdbt[cu]_[A-Za-z0-9_-]{32,60}", &["dbtc_<w40>", "dbtu_<w40>"], &["dbtc_<w8>"]),
+    named("looker-secret", &["looker"], r"[A-Za-z0-9]{24}", &["LOOKER_CLIENT_SECRET=<a24>"], &["LOOKER_CLIENT_ID=<a20>"]),
+];
