@@ -422,8 +422,14 @@ pub struct PlanStatus {
     pub lost: i64,
     /// Rows that fail validation.
     pub invalid: i64,
-    /// Rows of the sample in which something looks like a secret.
+    /// Rows in whose new values something looks like a secret: of all rows where `sensitiveData` is set, else of the sample.
     pub sensitive: i64,
+    /// Of them, those that are not written for it (`onMatch: Skip`).
+    #[serde(skip_serializing_if = "none")]
+    pub skipped_sensitive: i64,
+    /// The first findings, at most 20: where, and by which rule; never the value.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FindingStatus>,
     /// True where a role that can only SELECT made it.
     pub proved_read_only: bool,
     /// Planned changes, before and after.
@@ -444,6 +450,20 @@ pub struct PlanStatus {
     /// Remarks for the approver: what is inconclusive, what does not hold in script mode.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+}
+
+/// Where something looks like a secret.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FindingStatus {
+    /// Key of the source row.
+    pub key: String,
+    /// The table that is written.
+    pub table: String,
+    /// The column.
+    pub column: String,
+    /// The rule that found it.
+    pub rule: String,
 }
 
 /// How many target rows one write of the spec changes.

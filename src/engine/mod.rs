@@ -13,6 +13,7 @@ pub mod plan;
 pub mod query;
 pub mod row;
 pub mod secrets;
+pub mod sensitive;
 pub mod sql;
 pub mod throttle;
 pub mod undo;

@@ -13,10 +13,11 @@ pub use error::ModelError;
 pub use rights::Right;
 
 use super::catalog::{Column, Reference, Table};
-use super::sql::{CheckQuery, Expression};
+use super::sql::{Expression, SelectQuery};
 use crate::api::spec::{AddedColumn, ConflictMode, JoinType, OnInvalid, SqlBackfill};
 use crate::api::status::ParameterStatus;
 use sqlx::PgConnection;
+use std::collections::BTreeSet;
 
 /// A declared backfill, ready to be turned into SQL.
 #[derive(Clone, Debug)]
@@ -100,7 +101,12 @@ pub enum JoinFrom {
         matches: Expression,
     },
     /// In a query of its own.
-    Query(CheckQuery),
+    Query {
+        /// The query.
+        query: SelectQuery,
+        /// The tables that it reads.
+        tables: Vec<Table>,
+    },
 }
 
 /// One write.
@@ -226,6 +232,29 @@ impl Model {
         model.require_readable(connection).await?;
         probe::probe(connection, &model).await?;
         Ok(model)
+    }
+
+    /// What in its expressions depends on the server, by name.
+    #[must_use]
+    pub fn server_dependent(&self) -> BTreeSet<String> {
+        let mut expressions: Vec<&Expression> = self.source.filter.iter().collect();
+        if let Some(pick) = &self.source.pick {
+            expressions.extend(&pick.per);
+            expressions.push(&pick.order);
+        }
+        let mut found = BTreeSet::new();
+        for join in &self.joins {
+            match &join.from {
+                JoinFrom::Table { matches, .. } => expressions.push(matches),
+                JoinFrom::Query { query, .. } => found.extend(query.server_dependent()),
+            }
+        }
+        for write in &self.writes {
+            expressions.extend(write.matches.iter().chain(&write.only_if));
+            expressions.extend(write.planned().map(|set| &set.value));
+        }
+        found.extend(expressions.into_iter().flat_map(Expression::server_dependent));
+        found
     }
 
     /// True where a join finds several rows for a source row.

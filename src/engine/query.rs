@@ -262,16 +262,12 @@ fn joined_rows(join: &Join) -> String {
             quote(&join.alias),
             matches.in_parentheses()
         ),
-        JoinFrom::Query(query) => format!(
-            " LEFT JOIN LATERAL (SELECT true AS \"backfill found\", x.* FROM ({}) AS x) AS {} ON true",
-            in_lines(query.sql()),
+        JoinFrom::Query { query, .. } => format!(
+            " LEFT JOIN LATERAL (SELECT true AS \"backfill found\", x.* FROM {} AS x) AS {} ON true",
+            query.in_parentheses(),
             quote(&join.alias)
         ),
     }
-}
-
-fn in_lines(sql: &str) -> String {
-    format!("\n{}\n", sql.trim().trim_end_matches(';'))
 }
 
 /// True where each join finds what it must.
@@ -281,7 +277,7 @@ fn joined(model: &Model) -> String {
             JoinFrom::Table { table, matches } => {
                 format!("EXISTS (SELECT FROM {} WHERE {})", table.relation(&quote(&join.alias)), matches.in_parentheses())
             }
-            JoinFrom::Query(query) => format!("EXISTS ({})", in_lines(query.sql())),
+            JoinFrom::Query { query, .. } => format!("EXISTS {}", query.in_parentheses()),
         };
         match join.kind {
             JoinType::Left => None,

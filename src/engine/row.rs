@@ -244,6 +244,14 @@ impl Judged {
     }
 }
 
+impl Change {
+    /// False for an update whose values are there already.
+    #[must_use]
+    pub fn is_needed(&self, write: &Target) -> bool {
+        self.kind != Kind::Update || differs(write, &self.old, &self.new)
+    }
+}
+
 /// True where a value that is known at plan is not there yet. Old values are those of the set columns, in the same order.
 fn differs(write: &Target, old: &[Option<String>], new: &[Option<String>]) -> bool {
     debug_assert!(updates_existing(write));

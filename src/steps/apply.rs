@@ -5,8 +5,8 @@ use super::{Reporter, StepContext, StepEnd, engine_ends};
 use crate::api::spec::SqlBackfill;
 use crate::api::status::{PlanStatus, ResultStatus};
 use crate::engine::apply::{self, ApplyError, ApplyOptions, Ending, Observer, Retries};
-use crate::engine::throttle::{Held, Remark};
 use crate::engine::ledger::Ledger;
+use crate::engine::throttle::{Held, Remark};
 use crate::protocol::{ApplyReport, Outcome, StepReport};
 
 /// Applies the plan, as far as it is not applied yet.

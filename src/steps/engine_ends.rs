@@ -96,6 +96,8 @@ pub(super) fn plan(error: &PlanError) -> StepEnd {
             let report = StepReport::Plan(PlanReport { plan: (**plan).clone() });
             StepEnd::reported(Outcome::Failed, "TooManyInvalid", source.to_string(), report)
         }
+        PlanError::Sensitive { .. } => StepEnd::bare(Outcome::Failed, "SecretFound", error.to_string()),
+        PlanError::Rule(rule) => StepEnd::bare(Outcome::Stalled, rule.reason(), rule.to_string()),
         PlanError::TargetWrittenTwice { .. } => StepEnd::bare(Outcome::Failed, "TargetWrittenTwice", error.to_string()),
         PlanError::Validation(invalid) => {
             let (outcome, reason) = match invalid {
@@ -119,6 +121,7 @@ pub(super) fn apply(error: &ApplyError) -> StepEnd {
         ApplyError::PlanReplaced => (Outcome::Stalled, "PlanReplaced"),
         ApplyError::DriftAboveLimit { .. } => (Outcome::Failed, "DriftAboveLimit"),
         ApplyError::RowDrifted { .. } => (Outcome::Failed, "RowDrifted"),
+        ApplyError::Rule(rule) => (Outcome::Stalled, rule.reason()),
         ApplyError::RowHeldBack { .. } => (Outcome::Failed, "RowsHeldBack"),
         ApplyError::RowRefused { .. } => (Outcome::Failed, "RowRefused"),
         // Both are done again by the worker itself, and do not come out of it.

@@ -46,7 +46,13 @@ async fn made(context: &StepContext, spec: &SqlBackfill, file: &Path) -> Result<
     let model = Model::resolve(&mut connection, spec, adds, taken).await.map_err(|error| engine_ends::model(&error))?;
     let proved = proves_read_only(&mut connection).await.map_err(|error| engine_ends::database(&error))?;
     let path = context.paths.backup.join(file);
-    let options = PlanOptions { run_uid: &input.run.uid, path: &path, range: WRITES_MAX, samples: &spec.samples };
+    let options = PlanOptions {
+        run_uid: &input.run.uid,
+        path: &path,
+        range: WRITES_MAX,
+        samples: &spec.samples,
+        sensitive: spec.sensitive_data.as_ref(),
+    };
     let progress = |done, total| {
         context.reporter.progress(done, total, "rows");
         !context.stop.is_cancelled()

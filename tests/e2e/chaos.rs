@@ -75,10 +75,10 @@ pub fn ledger(database: &Database) -> Vec<String> {
 pub fn nothing_is_written_twice(database: &Database, run: &str, written: i64) {
     let (rows, keys, batches) = (
         database.count(&format!(
-            "SELECT count(*) FROM backfill.undo u JOIN backfill.runs r ON r.uid = u.run_uid WHERE r.name = '{run}' AND seq = 0"
+            "SELECT count(*) FROM backfill.undo_rows u JOIN backfill.runs r ON r.uid = u.run_uid WHERE r.name = '{run}' AND seq = 0"
         )),
         database.count(&format!(
-            "SELECT count(DISTINCT source_key) FROM backfill.undo u JOIN backfill.runs r ON r.uid = u.run_uid WHERE r.name = '{run}'"
+            "SELECT count(DISTINCT (range, place)) FROM backfill.undo_rows u JOIN backfill.runs r ON r.uid = u.run_uid WHERE r.name = '{run}'"
         )),
         database.count(&format!(
             "SELECT sum(b.written) FROM backfill.batches b JOIN backfill.runs r ON r.uid = b.run_uid WHERE r.name = '{run}'"
@@ -106,8 +106,11 @@ pub async fn is_under_way(run: &Run<'_>, scene: &Scene, rows: i64) {
     until("rows are written", 2 * POD, async || {
         let status = run.status().await;
         assert!(!status.phase.is_terminal(), "it ended before: {} {}", status.phase, status.message);
-        let there = scene.database.count("SELECT count(*) FROM pg_tables WHERE schemaname = 'backfill' AND tablename = 'runs'") > 0;
-        let sql = format!("SELECT coalesce(max(written), 0) FROM backfill.runs WHERE name = '{}'", run.name);
+        let there = scene.database.count("SELECT count(*) FROM pg_tables WHERE schemaname = 'backfill' AND tablename = 'batches'") > 0;
+        let sql = format!(
+            "SELECT coalesce(sum(b.written), 0) FROM backfill.batches b JOIN backfill.runs r ON r.uid = b.run_uid WHERE r.name = '{}'",
+            run.name
+        );
         let written = if there { scene.database.count(&sql) } else { 0 };
         if written >= rows { Ok(()) } else { Err(format!("{written} rows, {}: {}", status.phase, status.message)) }
     })

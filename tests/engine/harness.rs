@@ -190,7 +190,8 @@ impl Bench {
         let model = Model::resolve(&mut connection, &self.spec, &self.adds, &[]).await.unwrap();
         let path = self.plan_file();
         let samples: &Samples = &self.spec.samples;
-        let options = PlanOptions { run_uid: &self.run.uid, path: &path, range: page, samples };
+        let options =
+            PlanOptions { run_uid: &self.run.uid, path: &path, range: page, samples, sensitive: self.spec.sensitive_data.as_ref() };
         let mut plan = plan::plan(&mut connection, &model, options, |_, _| true).await?;
         plan.digest = "sha256:approved".into();
         Ok(plan)
@@ -240,7 +241,10 @@ impl Bench {
             retries: Retries::new(8, Duration::from_millis(50), Duration::from_secs(2)),
             tell_each_batch: true,
         };
-        apply::apply(connector, options, progress).await
+        // The first word comes before the first batch; tests act on batches.
+        let mut begun = false;
+        let mut progress = progress;
+        apply::apply(connector, options, |done, total| if std::mem::replace(&mut begun, true) { progress(done, total) }).await
     }
 
     pub fn control(&self) -> PathBuf {

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -194,6 +194,7 @@ async fn run(seed: u64) {
             adds: Vec::new(),
             folder: tempfile::tempdir().unwrap(),
             stop: CancellationToken::new(),
+            attempt: AtomicI32::new(0),
         };
         let applied = async {
             let attempts = apply_through_kills(&mut bench, &plan, &mut of_kills).await;

@@ -66,7 +66,7 @@ async fn a_restore_puts_everything_back_and_leaves_the_ledger() {
     let (database, mut pod) = backed_up("").await;
     let before = database.text(CONTENT).await;
     database.execute(SINCE).await;
-    database.execute("CREATE VIEW backfill.written AS SELECT (key->>'id')::positive AS id FROM backfill.undo").await;
+    database.execute("CREATE VIEW backfill.written AS SELECT (texts[1])::positive AS id FROM backfill.undo").await;
     assert_ne!(database.text("SELECT count(*) FROM scenario_generations").await, "500");
     let end = pod.run(Step::Restore);
     assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Passed, "Restored"), "{} {}", end.verdict.message, end.stderr);

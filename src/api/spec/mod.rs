@@ -12,16 +12,15 @@ mod pods;
 mod preflight;
 mod references;
 mod rollback;
+mod sensitive;
 mod source;
 mod throttle;
-mod sensitive;
 mod verify;
 mod write;
 
 pub use approval::{Approval, ApprovalEntry, ApprovalPolicy};
 pub use backfill::{
-    Audit, Backfill, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill,
-    Validation,
+    Audit, Backfill, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill, Validation,
 };
 pub use backup::{Backup, Destination, PvcDestination};
 pub use batch::{BATCH_MAX, Batch, BatchRows};
@@ -33,9 +32,9 @@ pub use pods::PodTemplate;
 pub use preflight::{CommitFrom, EnvironmentCheck, EnvironmentMatch, Expectation, Preflight, Release, SqlCheck, WorkloadKind, WorkloadRef};
 pub use references::ConfigMapKeyRef;
 pub use rollback::{Rollback, RollbackMethod, RollbackTrigger};
+pub use sensitive::{ExtraRules, OnMatch, SecretRule, SensitiveData};
 pub use source::{Join, JoinRows, JoinType, Parameter, Pick, PickWrite, Source};
 pub use throttle::{Throttle, ThrottleQuery};
-pub use sensitive::{ExtraRules, OnMatch, SecretRule, SensitiveData};
 pub use verify::VerifyCheck;
 pub use write::{Action, ConflictMode, OnConflict, Per, Write};
 

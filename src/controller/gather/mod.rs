@@ -2,9 +2,9 @@
 
 mod job;
 mod pod;
-mod workers;
 mod references;
 mod release;
+mod workers;
 
 #[cfg(test)]
 pub(super) use pod::told;

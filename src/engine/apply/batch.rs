@@ -9,7 +9,7 @@ use crate::engine::ledger::{Ledger, LedgerError};
 use crate::engine::model::Target;
 use crate::engine::plan::RowsDigest;
 use crate::engine::query;
-use crate::engine::row::{self, Judged, Key, Keys, show};
+use crate::engine::row::{Judged, Key, Keys, RowError, show};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,9 +66,9 @@ pub(super) async fn write(
     if !left.is_empty() {
         let keys = Context::keys(&range.rows.keys, &left);
         lock(&mut transaction, context, &keys).await?;
-        let judged = match row::judge(&mut transaction, &context.model, &context.question, &keys).await {
+        let judged = match context.judge(&mut transaction, &context.question, &keys, &range.rows.redact).await {
             Ok(judged) => judged,
-            Err(row::RowError::Database(error)) => return Err(error.into()),
+            Err(RowError::Database(error)) => return Err(error.into()),
             // No longer unique, or referred to: found out again with each row alone, where it is drift.
             Err(_) if left.len() > 1 => return Err(ApplyError::Ambiguous),
             Err(_) => BTreeMap::new(),
@@ -195,7 +195,7 @@ impl<'a> Batch<'a> {
             ledger.table("ranges")
         );
         let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(range.number).bind(self.number.batch);
-        let query = query.bind(range.epoch).bind(int(*first)).bind(int(*last)).bind(i64::from(int(recorded.written)));
+        let query = query.bind(self.context.epoch).bind(int(*first)).bind(int(*last)).bind(i64::from(int(recorded.written)));
         let query = query.bind(i64::from(int(recorded.drifted))).bind(i64::from(int(recorded.quarantined)));
         query.bind(i64::from(int(self.redacted))).bind(self.digest.to_bytes()).execute(&mut *connection).await?;
         if !self.drifted.is_empty() {

@@ -4,18 +4,22 @@ use super::{ApplyError, ApplyOptions};
 use crate::engine::ledger::{Claimer, Ledger};
 use crate::engine::model::{AuditTarget, Model};
 use crate::engine::query::{self, Moment, Question, Rows};
-use crate::engine::row::{Judged, Key, Keys};
+use crate::engine::row::{self, Judged, Key, Keys, RowError};
+use crate::engine::sensitive::Sensitive;
 use crate::engine::sql::quote_literal;
 use sqlx::{AssertSqlSafe, PgConnection};
+use std::collections::BTreeMap;
 
 /// What reading ahead and writing have in common.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Context {
     pub(super) model: Model,
     pub(super) ledger: Ledger,
     pub(super) claimer: Claimer,
     /// What would be written, with values of the moment and versions.
     pub(super) question: Question,
+    /// The rules for secrets, where the run has any.
+    sensitive: Option<Sensitive>,
     /// The epoch of the run.
     pub(super) epoch: i64,
     /// A source that is only read may belong to another role: locking a row takes the right to change it.
@@ -39,11 +43,12 @@ impl Context {
         let question = query::question(&model, Rows::Keys, Moment::Apply);
         let sql = "SELECT has_any_column_privilege($1::oid, 'UPDATE')";
         let locks_source = sqlx::query_scalar(sql).persistent(false).bind(model.source.table.oid).fetch_one(connection).await?;
+        let sensitive = Sensitive::of(options.spec.sensitive_data.as_ref())?;
         let run = format!("{}/{}", options.run.namespace, options.run.name);
         let plan_digest = options.plan.digest.clone();
         let entry = serde_json::json!({"source": "backfill", "run": run, "planDigest": plan_digest}).to_string();
         let (ledger, claimer) = (options.ledger.clone(), claimer.clone());
-        Ok(Self { model, ledger, claimer, question, epoch, locks_source, entry, run, plan_digest })
+        Ok(Self { model, ledger, claimer, question, sensitive, epoch, locks_source, entry, run, plan_digest })
     }
 
     /// Makes what the run writes beside the data: the table of audit entries, and the description of its writes in the ledger.
@@ -82,6 +87,26 @@ impl Context {
         let update = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(self.ledger.uid());
         update.bind(serde_json::Value::Array(writes).to_string()).bind(self.epoch).execute(connection).await?;
         Ok(())
+    }
+
+    /// Asks what would be written for the rows with these keys. What was redacted at plan is redacted again; where only the
+    /// rule is approved, every value is new, and all are searched.
+    pub(super) async fn judge(
+        &self,
+        connection: &mut PgConnection,
+        question: &Question,
+        keys: &Keys,
+        redact: &[i32],
+    ) -> Result<BTreeMap<i32, Judged>, RowError> {
+        let mut judged = row::judge(connection, &self.model, question, keys).await?;
+        if let Some(sensitive) = self.sensitive.as_ref().filter(|_| self.model.recompute || !redact.is_empty()) {
+            for (place, row) in &mut judged {
+                if self.model.recompute || redact.contains(place) {
+                    sensitive.look(&self.model, row);
+                }
+            }
+        }
+        Ok(judged)
     }
 
     /// True where the row would be written as it was planned.

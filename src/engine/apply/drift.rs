@@ -5,7 +5,7 @@ use super::{ApplyError, ApplyOptions, Ending, limit};
 use crate::api::spec::DriftMode;
 use crate::engine::ledger::ClaimedRange;
 use crate::engine::query::{self, Moment, Question, Rows};
-use crate::engine::row::{self, RowError, show};
+use crate::engine::row::{RowError, show};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ async fn changed(
     let columns = context.model.source.key.len();
     while let Some(piece) = pieces.pop() {
         let keys = Context::keys(&range.rows.keys, &piece);
-        match row::judge(connection, &context.model, question, &keys).await {
+        match context.judge(connection, question, &keys, &range.rows.redact).await {
             Ok(judged) => changed.extend(piece.into_iter().filter(|place| {
                 let row = judged.get(&i32::try_from(*place).unwrap_or(i32::MAX));
                 let fingerprint = range.rows.fingerprints.get(*place).copied().unwrap_or_default();

@@ -27,6 +27,7 @@ use super::ledger::{Claimer, Ledger, LedgerError};
 use super::model::ModelError;
 use super::plan::{PlanFileError, RowsDigest};
 use super::row::{RowError, show};
+use super::secrets::RuleError;
 use super::throttle::{Held, Remark};
 use crate::api::spec::{DriftMode, SqlBackfill};
 use crate::api::status::{PlanStatus, QuarantinedStatus, ResultStatus};
@@ -57,6 +58,9 @@ pub enum ApplyError {
     /// Rows cannot be judged.
     #[error(transparent)]
     Row(#[from] RowError),
+    /// The rules for secrets are none.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
     /// Another plan has been begun.
     #[error("rows of another plan of this run are already written: abort the run, so that they are put back, and create a new one")]
     PlanReplaced,
@@ -225,11 +229,7 @@ impl<O: Observer> Observer for Moved<'_, O> {
 ///
 /// # Errors
 /// [`ApplyError`]; whole batches are committed or not, whatever it is.
-pub async fn apply(
-    connector: &impl Connector,
-    options: ApplyOptions<'_>,
-    mut observer: impl Observer,
-) -> Result<Ending, ApplyError> {
+pub async fn apply(connector: &impl Connector, options: ApplyOptions<'_>, mut observer: impl Observer) -> Result<Ending, ApplyError> {
     let mut retries = options.retries;
     let mut pace = Pace::of(options.spec, options.control);
     let mut furthest = -1;

@@ -4,7 +4,7 @@
 use super::ApplyError;
 use super::context::Context;
 use crate::engine::ledger::ClaimedRange;
-use crate::engine::row::{self, Judged, Key, RowError, show};
+use crate::engine::row::{Judged, Key, RowError, show};
 use crate::postgres::{describe, sqlstate};
 use sqlx::PgConnection;
 use std::collections::BTreeMap;
@@ -95,7 +95,7 @@ async fn prepare(
     // A row whose values an expression does not take is found by halves.
     while let Some(piece) = pieces.pop() {
         let keys = Context::keys(&range.rows.keys, &piece);
-        match row::judge(connection, &context.model, &context.question, &keys).await {
+        match context.judge(connection, &context.question, &keys, &range.rows.redact).await {
             Ok(answers) => judged.extend(answers),
             Err(RowError::Database(error)) => match (Refused::of(&error), piece.as_slice()) {
                 (Some(why), [place]) => {

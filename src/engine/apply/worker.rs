@@ -2,12 +2,12 @@
 
 use super::batch::{self, Mode, Standing};
 use super::context::Context;
-use super::read_ahead::{Prepared, Refused, read_ahead};
 use super::pace::{Next, Pace};
+use super::read_ahead::{Prepared, Refused, read_ahead};
 use super::{ApplyError, ApplyOptions, Ending, Observer, drift, load};
 use crate::engine::connector::Connector;
-use crate::engine::throttle::Remark;
 use crate::engine::ledger::{Claimer, State, Totals};
+use crate::engine::throttle::Remark;
 use sqlx::{Connection as _, PgConnection};
 use std::collections::VecDeque;
 use std::sync::Arc;

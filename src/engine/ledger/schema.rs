@@ -193,6 +193,7 @@ pub(super) async fn make_tables(connection: &mut PgConnection, schema: &str) -> 
     for statement in statements {
         sqlx::query(AssertSqlSafe(statement)).persistent(false).execute(&mut *connection).await?;
     }
+    make_view(connection, schema).await?;
     // Not every server is built with it.
     let lz4: bool =
         sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals))")
@@ -203,6 +204,32 @@ pub(super) async fn make_tables(connection: &mut PgConnection, schema: &str) -> 
         let sql = format!("ALTER TABLE {schema}.undo ALTER COLUMN texts SET COMPRESSION lz4");
         sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection).await?;
     }
+    Ok(())
+}
+
+/// The lists of `undo` as rows, for people: which row of which table, its key and old values, and the source row's key.
+async fn make_view(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
+    let of = |role: &str| {
+        format!(
+            "(SELECT jsonb_object_agg(c.name, c.texts[p.n]) FROM {schema}.undo c WHERE c.run_uid = u.run_uid AND c.range = u.range
+              AND c.batch = u.batch AND c.seq = u.seq AND c.action = u.action AND c.role = '{role}' AND c.texts IS NOT NULL)"
+        )
+    };
+    let sql = format!(
+        "CREATE OR REPLACE VIEW {schema}.undo_rows AS
+         SELECT u.run_uid, u.range, u.batch, u.seq, u.action, p.place,
+                (SELECT jsonb_agg(k.parts->p.place::int ORDER BY k.n) FROM {schema}.ranges g, jsonb_array_elements(g.keys) WITH ORDINALITY AS k(parts, n)
+                 WHERE g.run_uid = u.run_uid AND g.range = u.range) AS source_key,
+                (SELECT w->>'table' FROM jsonb_array_elements(r.writes) AS w WHERE (w->>'seq')::int = u.seq) AS table_name,
+                {} AS key, {} AS before
+         FROM {schema}.undo u JOIN {schema}.runs r ON r.uid = u.run_uid, unnest(u.hashes) WITH ORDINALITY AS p(place, n) WHERE u.role = 'row'",
+        of("key"),
+        of("column")
+    );
+    sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(&mut *connection).await?;
+    let comment =
+        format!("COMMENT ON VIEW {schema}.undo_rows IS {}", quote_literal(&format!("{MARK} v{VERSION}. undo, a row a written row")));
+    sqlx::query(AssertSqlSafe(comment)).persistent(false).execute(connection).await?;
     Ok(())
 }
 

@@ -4,7 +4,8 @@ use super::error::At;
 use super::resolve::{expression, table};
 use super::{Join, JoinFrom, ModelError};
 use crate::api::spec::{AddedColumn, Join as JoinSpec, JoinRows};
-use crate::engine::sql::{CheckQuery, Place, column_name, refuse_volatile};
+use crate::engine::catalog;
+use crate::engine::sql::{Place, SelectQuery, column_name, refuse_volatile};
 use sqlx::PgConnection;
 
 pub(super) async fn resolve(connection: &mut PgConnection, specs: &[JoinSpec], adds: &[AddedColumn]) -> Result<Vec<Join>, ModelError> {
@@ -28,9 +29,14 @@ async fn join(connection: &mut PgConnection, spec: &JoinSpec, adds: &[AddedColum
         }
         (None, query) => {
             let at = format!("{at}.query");
-            let query = CheckQuery::parse(query.as_deref().unwrap_or_default()).at(&at)?;
-            refuse_volatile(connection, query.calls(), None).await.at(&at)?;
-            JoinFrom::Query(query)
+            let query = SelectQuery::parse(query.as_deref().unwrap_or_default()).at(&at)?;
+            refuse_volatile(connection, query.calls(), Some(Place::JoinQuery)).await.at(&at)?;
+            let mut tables = Vec::with_capacity(query.tables().len());
+            for name in query.tables() {
+                // Tables only: a view may hide what the grammar cannot see.
+                tables.push(catalog::table(connection, name).await.at(&at)?);
+            }
+            JoinFrom::Query { query, tables }
         }
     };
     let many = match spec.rows {

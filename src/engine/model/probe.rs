@@ -45,9 +45,8 @@ async fn probe_join(connection: &mut PgConnection, before: &str, join: &Join, at
                 table.column(column).map_err(|source| ModelError::Catalog { place: format!("{at}.key"), source })?;
             }
         }
-        JoinFrom::Query(query) => {
-            let sql = query.sql().trim().trim_end_matches(';');
-            let lateral = format!("{before} CROSS JOIN LATERAL (\n{sql}\n) AS {}", join.alias);
+        JoinFrom::Query { query, .. } => {
+            let lateral = format!("{before} CROSS JOIN LATERAL {} AS {}", query.in_parentheses(), join.alias);
             prepare(connection, format!("SELECT 1 FROM {lateral}"), &format!("{at}.query")).await?;
             for column in &join.many {
                 let named = format!("{}.{}", join.alias, crate::engine::sql::quote(column));

@@ -28,9 +28,9 @@ impl Model {
     /// What is read: all columns of a table, for any of them may stand in an expression.
     #[must_use]
     pub fn reads(&self) -> Vec<Right<'_>> {
-        let joined = self.joins.iter().filter_map(|join| match &join.from {
-            JoinFrom::Table { table, .. } => Some(table.as_ref()),
-            JoinFrom::Query(_) => None,
+        let joined = self.joins.iter().flat_map(|join| match &join.from {
+            JoinFrom::Table { table, .. } => std::slice::from_ref(table.as_ref()),
+            JoinFrom::Query { tables, .. } => tables,
         });
         let tables = std::iter::once(&self.source.table).chain(self.writes.iter().map(|write| &write.table)).chain(joined);
         tables.map(|table| Right { table, privilege: Privilege::Select, columns: table.columns.iter().collect() }).collect()

@@ -2,9 +2,11 @@
 
 use super::PlanError;
 use super::validate::{Rules, Violation};
+use crate::api::spec::OnMatch;
 use crate::engine::model::Model;
 use crate::engine::query::Question;
 use crate::engine::row::{self, Judged, Key};
+use crate::engine::sensitive::{Found, Sensitive};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ pub(super) struct Assessor {
     pub(super) model: Model,
     pub(super) question: Question,
     pub(super) rules: Rules,
+    pub(super) sensitive: Option<Sensitive>,
 }
 
 /// A source row, assessed.
@@ -32,6 +35,8 @@ pub(super) enum Verdict {
     Lost,
     /// It fails validation.
     Invalid(Vec<Violation>),
+    /// Something in it looks like a secret, and such rows are not written.
+    Sensitive(Vec<Found>),
     /// It finds nothing to write to.
     NoMatch,
     /// What would be written is there.
@@ -49,11 +54,13 @@ pub(super) struct Writing {
     pub(super) hashers: Vec<blake3::Hasher>,
     /// Weight of old and new values.
     pub(super) bytes: usize,
+    /// What was redacted in it.
+    pub(super) found: Vec<Found>,
 }
 
 /// Assesses rows in key order; all rows of one source row are in one chunk.
 pub(super) fn assess(with: &Arc<Assessor>, rows: &[PgRow]) -> Result<Vec<Assessed>, PlanError> {
-    let Assessor { model, question, rules } = with.as_ref();
+    let question = &with.question;
     let mut assessed = Vec::with_capacity(rows.len());
     let mut rest = rows;
     while let Some(first) = rest.first() {
@@ -67,7 +74,7 @@ pub(super) fn assess(with: &Arc<Assessor>, rows: &[PgRow]) -> Result<Vec<Assesse
         let (own, others) = rest.split_at(same);
         rest = others;
         let winner = row::texts(first, &question.winner)?;
-        let verdict = verdict(model, question, rules, own, &key)?;
+        let verdict = verdict(with, own, &key)?;
         assessed.push(Assessed { key, winner, verdict });
     }
     Ok(assessed)
@@ -83,7 +90,8 @@ pub(super) fn is_of(row: &PgRow, question: &Question, key: &[String]) -> Result<
     Ok(true)
 }
 
-fn verdict(model: &Model, question: &Question, rules: &Rules, rows: &[PgRow], key: &Key) -> Result<Verdict, PlanError> {
+fn verdict(with: &Assessor, rows: &[PgRow], key: &Key) -> Result<Verdict, PlanError> {
+    let Assessor { model, question, rules, sensitive } = with;
     let Some(first) = rows.first() else { return Ok(Verdict::NoMatch) };
     if !first.try_get::<bool, _>(question.counts)? {
         return Ok(Verdict::Lost);
@@ -102,11 +110,17 @@ fn verdict(model: &Model, question: &Question, rules: &Rules, rows: &[PgRow], ke
     for row in rows {
         judged.see(model, question, row)?;
     }
+    let found = sensitive.as_ref().map(|sensitive| (sensitive.look(model, &mut judged), sensitive.on_match));
+    let found = match found {
+        Some((found, OnMatch::Skip | OnMatch::Fail)) if !found.is_empty() => return Ok(Verdict::Sensitive(found)),
+        Some((found, _)) => found,
+        None => Vec::new(),
+    };
     if judged.changes.is_empty() {
         return Ok(if judged.applies { Verdict::AlreadyDone } else { Verdict::NoMatch });
     }
     judged.check(model, key)?;
     let (fingerprint, hashers) = judged.fingerprint(model, key);
     let bytes = judged.changes.iter().flat_map(|change| change.old.iter().chain(&change.new)).flatten().map(String::len).sum();
-    Ok(Verdict::Write(Box::new(Writing { judged, fingerprint, hashers, bytes })))
+    Ok(Verdict::Write(Box::new(Writing { judged, fingerprint, hashers, bytes, found })))
 }

@@ -44,8 +44,16 @@ fn of_model(model: &Model) -> Vec<String> {
         remarks
             .push("drift.mode is Recompute: rule and rows are approved; the values are those of the moment when they are written".into());
     }
+    let server = model.server_dependent();
+    if !server.is_empty() {
+        let names: Vec<String> = server.into_iter().collect();
+        remarks.push(format!(
+            "values depend on the server (its version, locale or dictionaries) by {}: on another one the digest may differ",
+            names.join(", ")
+        ));
+    }
     for join in &model.joins {
-        if let JoinFrom::Query(_) = join.from {
+        if let JoinFrom::Query { .. } = join.from {
             remarks.push(format!("the join {} is a query: rows of its tables may change between reading and writing a batch", join.alias));
         }
     }

@@ -22,11 +22,14 @@ pub use validate::ValidationError;
 use super::model::Model;
 use super::query::{self, Moment, Rows};
 use super::row::{Kind, RowError, show};
-use crate::api::spec::Samples;
-use crate::api::status::{PlanStatus, PlannedWrites};
+use super::secrets::RuleError;
+use super::sensitive::{Found, Sensitive};
+use crate::api::spec::{OnMatch, Samples, SensitiveData};
+use crate::api::status::{FindingStatus, PlanStatus, PlannedWrites};
 use assess::{Assessed, Assessor, Verdict, Writing};
 use once::Once;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,6 +66,23 @@ pub enum PlanError {
         /// Key of another, or the same one.
         second: String,
     },
+    /// Something looks like a secret, and nothing may.
+    #[error(
+        "the new value of {column} in {table} looks like a secret ({rule}) for the source row {key}: change the expression, or allow the rule in sensitiveData.allow"
+    )]
+    Sensitive {
+        /// The target table.
+        table: String,
+        /// The column.
+        column: String,
+        /// The rule.
+        rule: String,
+        /// Key of the source row.
+        key: String,
+    },
+    /// The rules for secrets are none.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
     /// Stopped.
     #[error("planning was stopped")]
     Stopped,
@@ -82,6 +102,8 @@ pub struct PlanOptions<'a> {
     pub range: usize,
     /// What may be shown.
     pub samples: &'a Samples,
+    /// What happens to values that look like secrets.
+    pub sensitive: Option<&'a SensitiveData>,
 }
 
 /// Plans. `progress` is told matching rows read and the server's estimate of all, and answers whether to go on. The model
@@ -105,7 +127,8 @@ pub async fn plan(
     sqlx::query("SET LOCAL cursor_tuple_fraction = 1.0").persistent(false).execute(&mut *transaction).await?;
     let findings = findings::of(&mut transaction, &model, &question).await?;
     let rules = Rules::of(&model)?;
-    let assessor = Arc::new(Assessor { model, question, rules });
+    let sensitive = Sensitive::of(options.sensitive)?;
+    let assessor = Arc::new(Assessor { model, question, rules, sensitive });
     let mut planner = Planner::new(Arc::clone(&assessor), options)?;
     planner.counts.parameters = parameters;
     read::read(&mut transaction, assessor, |chunk| {
@@ -144,7 +167,12 @@ struct Planner<'a> {
     once: Option<Once>,
     /// What each write does, by action.
     writes: Vec<[i64; 3]>,
+    /// Findings of each rule for secrets.
+    by_rule: BTreeMap<String, i64>,
 }
+
+/// So many findings are named.
+const FINDINGS: usize = 20;
 
 impl<'a> Planner<'a> {
     fn new(with: Arc<Assessor>, options: PlanOptions<'a>) -> Result<Self, PlanError> {
@@ -155,7 +183,7 @@ impl<'a> Planner<'a> {
         let once = (!sure).then(|| Once::new(&options.path.with_extension("once")));
         let writes = vec![[0; 3]; with.model.writes.len()];
         let (counts, digest, range) = (PlanStatus::default(), RowsDigest::default(), PlannedRange::default());
-        Ok(Self { with, options, counts, digest, range, file, tally, once, writes })
+        Ok(Self { with, options, counts, digest, range, file, tally, once, writes, by_rule: BTreeMap::new() })
     }
 
     fn take(&mut self, row: Assessed) -> Result<(), PlanError> {
@@ -168,6 +196,14 @@ impl<'a> Planner<'a> {
                 self.counts.invalid += 1;
                 let with = Arc::clone(&self.with);
                 self.tally.add(&with.rules, &row.key, violations)?;
+            }
+            Verdict::Sensitive(found) => {
+                let fails = self.options.sensitive.is_some_and(|sensitive| sensitive.on_match == OnMatch::Fail);
+                if let Some(Found { table, column, rule }) = found.first().cloned().filter(|_| fails) {
+                    return Err(PlanError::Sensitive { table, column, rule, key: show(&row.key) });
+                }
+                self.counts.skipped_sensitive += 1;
+                self.found(&row.key, &found);
             }
             Verdict::Write(writing) => self.write(row.key, row.winner, &writing)?,
         }
@@ -192,14 +228,31 @@ impl<'a> Planner<'a> {
             }
         }
         self.counts.will_write += 1;
+        if !writing.found.is_empty() {
+            self.range.redact.push(i32::try_from(self.range.len()).unwrap_or(i32::MAX));
+            self.found(&key, &writing.found);
+        }
         let Samples { show, count } = self.options.samples;
         if self.counts.will_write <= i64::from(*count) {
             let (shown, sensitive) = sample::sample(&self.with.model, &key, changes, *show);
             self.counts.sample.extend(shown);
-            self.counts.sensitive += i64::from(sensitive);
+            // Of all rows, where all are searched; else of those that are shown.
+            self.counts.sensitive += i64::from(sensitive && self.options.sensitive.is_none());
         }
         self.range.add(key.into_iter().chain(winner), writing.fingerprint, changes.len(), writing.bytes);
         if self.range.is_full(self.options.range.max(1)) { self.close() } else { Ok(()) }
+    }
+
+    /// Counts a row with findings, and names the first of them.
+    fn found(&mut self, key: &[String], found: &[Found]) {
+        self.counts.sensitive += 1;
+        for Found { table, column, rule } in found {
+            *self.by_rule.entry(rule.clone()).or_default() += 1;
+            if self.counts.findings.len() < FINDINGS {
+                let (table, column, rule) = (table.clone(), column.clone(), rule.clone());
+                self.counts.findings.push(FindingStatus { key: show(key), table, column, rule });
+            }
+        }
     }
 
     fn close(&mut self) -> Result<(), PlanError> {
@@ -223,6 +276,8 @@ impl<'a> Planner<'a> {
         // Of the rows that were judged: losers never were.
         let within = self.tally.within_limits(rules, self.counts.matching - self.counts.lost);
         self.counts.remarks.extend(self.tally.remarks(rules));
+        let by_rule = self.by_rule.iter().map(|(rule, times)| format!("{times} values look like secrets by the rule {rule}"));
+        self.counts.remarks.extend(by_rule.take(FINDINGS));
         self.counts.invalid_sample = self.tally.into_sample();
         let targets = self.with.model.writes.iter().zip(&self.writes);
         let planned = targets.map(|(write, [updates, inserts, deletes])| PlannedWrites {

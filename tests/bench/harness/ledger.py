@@ -29,10 +29,12 @@ def attempts(connection):
 
 
 def undo_entries(connection):
-    """Entries, and different places that they speak of (table, key, path): more entries than places is a row that was
+    """Entries, and different places that they speak of (write, action, key): more entries than places is a row that was
     written twice."""
     return connection.execute(
-        f"SELECT count(*), count(DISTINCT (table_name, key, path)) FROM {SCHEMA}.undo WHERE run_uid = %s", [RUN["uid"]]
+        f"""SELECT count(*), count(DISTINCT (u.seq, u.action, k.key)) FROM {SCHEMA}.undo u, unnest(u.texts) AS k(key)
+            WHERE u.run_uid = %s AND u.role = 'key'""",
+        [RUN["uid"]],
     ).fetchone()
 
 

@@ -141,7 +141,7 @@ async fn a_suspended_run_begins_no_batch_a_resumed_one_goes_on_and_an_aborted_on
     let scene = Scene::new("abort", 1000).await;
     stop_application(&scene).await;
     let before = rows(&scene.database);
-    let written = || scene.database.count("SELECT written FROM backfill.runs");
+    let written = || scene.database.count("SELECT coalesce(sum(written), 0) FROM backfill.batches");
     let run = Run::apply(&scene, &slow("steered"));
     run.approved_by(&lab().maria).await;
     is_under_way(&run, &scene, 20).await;
