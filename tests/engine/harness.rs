@@ -244,7 +244,12 @@ impl Bench {
         // The first word comes before the first batch; tests act on batches.
         let mut begun = false;
         let mut progress = progress;
-        apply::apply(connector, options, |done, total| if std::mem::replace(&mut begun, true) { progress(done, total) }).await
+        apply::apply(connector, options, |done, total| {
+            if std::mem::replace(&mut begun, true) {
+                progress(done, total)
+            }
+        })
+        .await
     }
 
     pub fn control(&self) -> PathBuf {

@@ -55,6 +55,9 @@ pub(super) async fn write(
     mode: Mode,
 ) -> Result<Recorded, ApplyError> {
     let mut transaction = connection.begin().await?;
+    // A batch that a crash of the server takes away is taken away whole, cursor and all. The last COMMIT of the run waits for
+    // the disk (and for synchronous standbys), and with it for all before it.
+    sqlx::query("SET LOCAL synchronous_commit = off").persistent(false).execute(&mut *transaction).await?;
     let range = &prepared.range;
     context.ledger.fence_range(&mut transaction, context.epoch, range.number, range.epoch).await?;
     let mut batch = Batch::new(context, prepared, standing, drift);

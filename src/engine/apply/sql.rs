@@ -10,45 +10,52 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres};
 use std::fmt::Write as _;
 
-/// Lists of the same length, bound as arrays: `v` in the statement.
+/// Lists of the same length: `v` in the statement. Those whose values differ are bound as arrays; a list of one value over
+/// and over is a literal, since each array costs the server about a microsecond a row.
 #[derive(Debug, Default)]
-pub(super) struct Arrays {
+pub(super) struct Arrays<'a> {
     places: Vec<i32>,
-    names: Vec<String>,
-    texts: Vec<Vec<Option<String>>>,
+    constants: Vec<(String, Option<&'a str>)>,
+    lists: Vec<(String, Vec<Option<&'a str>>)>,
 }
 
 /// `$1` is the run, `$2` the range, `$3` the batch; then the places, then the texts.
 const PLACES: usize = 4;
 
-impl Arrays {
+impl<'a> Arrays<'a> {
     /// The places of the rows.
     pub(super) fn places(&mut self, places: impl Iterator<Item = i32>) {
         self.places = places.collect();
     }
 
     /// A list of texts.
-    pub(super) fn texts(&mut self, name: String, texts: impl Iterator<Item = Option<String>>) {
-        self.names.push(name);
-        self.texts.push(texts.collect());
+    pub(super) fn texts(&mut self, name: String, texts: impl Iterator<Item = Option<&'a str>>) {
+        let texts: Vec<Option<&'a str>> = texts.collect();
+        match texts.first() {
+            Some(first) if texts.iter().all(|text| text == first) => self.constants.push((name, *first)),
+            _ => self.lists.push((name, texts)),
+        }
     }
 
     /// `SELECT … FROM unnest(…)`.
     pub(super) fn select(&self) -> String {
         let mut arrays = format!("${PLACES}::int4[]");
         let mut names = "place".to_owned();
-        for (n, name) in self.names.iter().enumerate() {
+        for (n, (name, _)) in self.lists.iter().enumerate() {
             let _ = write!(arrays, ", ${}::text[]", PLACES + 1 + n);
             let _ = write!(names, ", {name}");
         }
-        format!("SELECT * FROM unnest({arrays}) AS v({names})")
+        let constants = self
+            .constants
+            .iter()
+            .fold(String::new(), |list, (name, text)| list + &format!(", {}::text AS {name}", text.map_or("NULL".into(), quote_literal)));
+        format!("SELECT v.*{constants} FROM unnest({arrays}) AS v({names})")
     }
 
     /// The statement with everything bound.
-    pub(super) fn query<'q>(&mut self, sql: String, ledger: &Ledger, number: BatchNumber) -> Query<'q, Postgres, PgArguments> {
+    pub(super) fn query(self, sql: String, ledger: &Ledger, number: BatchNumber) -> Query<'a, Postgres, PgArguments> {
         let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid().to_owned()).bind(number.range).bind(number.batch);
-        let query = query.bind(std::mem::take(&mut self.places));
-        std::mem::take(&mut self.texts).into_iter().fold(query, Query::bind)
+        self.lists.into_iter().fold(query.bind(self.places), |query, (_, texts)| query.bind(texts))
     }
 }
 
@@ -131,12 +138,8 @@ pub(super) fn key_equals(alias: &str, key: &[Column]) -> String {
     pairs.collect::<Vec<_>>().join(" AND ")
 }
 
-/// The source row is in the version in which it was read, where that is asked.
-pub(super) fn source_is_as_read(source: &Source) -> String {
+/// The source row, in the version in which it was read: what it is joined by.
+pub(super) fn source_as_read(source: &Source) -> String {
     let pairs = source.key.iter().enumerate().map(|(n, c)| format!("s.{} = v.s{n}::{}", quote(&c.name), c.base_type));
-    format!(
-        "(v.source IS NULL OR EXISTS (SELECT FROM {} AS s WHERE {} AND s.xmin = v.source::xid))",
-        source.table.quoted(),
-        pairs.collect::<Vec<_>>().join(" AND ")
-    )
+    format!("{} AND s.xmin = v.source::xid", pairs.collect::<Vec<_>>().join(" AND "))
 }

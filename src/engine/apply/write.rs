@@ -4,7 +4,7 @@
 //! between reading and writing is overwritten, and nothing has to be compared again.
 
 use super::ApplyError;
-use super::sql::{Arrays, Undo, key_equals, source_is_as_read};
+use super::sql::{Arrays, Undo, key_equals, source_as_read};
 use crate::engine::catalog::Column;
 use crate::engine::ledger::Ledger;
 use crate::engine::model::{AuditTarget, Model, Target};
@@ -123,9 +123,9 @@ impl Writer<'_> {
         let mut arrays = Arrays::default();
         arrays.places(rows.iter().map(|row| row.place));
         for n in 0..source.key.len() {
-            arrays.texts(format!("k{n}"), rows.iter().map(|row| row.key.get(n).cloned()));
+            arrays.texts(format!("k{n}"), rows.iter().map(|row| row.key.get(n).map(String::as_str)));
         }
-        arrays.texts("version".into(), rows.iter().map(|row| row.judged.version.clone()));
+        arrays.texts("version".into(), rows.iter().map(|row| row.judged.version.as_deref()));
         audit_arrays(&mut arrays, rows);
         let version = if locked { "" } else { " AND t.xmin = v.version::xid" };
         let name = quote(&column.name);
@@ -154,11 +154,11 @@ impl Writer<'_> {
     }
 }
 
-fn audit_arrays(arrays: &mut Arrays, rows: &[Writing<'_>]) {
-    let before = |n: usize| rows.iter().map(move |row| row.judged.audit_before.get(n).cloned().flatten());
+fn audit_arrays<'a>(arrays: &mut Arrays<'a>, rows: &[Writing<'a>]) {
+    let before = |n: usize| rows.iter().map(move |row| row.judged.audit_before.get(n).and_then(Option::as_deref));
     arrays.texts("entry".into(), before(0));
     arrays.texts("depth".into(), before(1));
-    arrays.texts("result".into(), rows.iter().map(|row| Some(result(row.redacted).to_owned())));
+    arrays.texts("result".into(), rows.iter().map(|row| Some(result(row.redacted))));
 }
 
 /// How often each place comes.
@@ -220,7 +220,7 @@ impl Statement<'_> {
             Kind::Delete => (self.delete(), Vec::new()),
         };
         let flags: String = (0..checked.len()).fold(String::new(), |list, n| list + &format!(", coalesce(bool_or(w.d{n}), false)"));
-        let mut arrays = self.arrays(changes);
+        let arrays = self.arrays(changes);
         let sql = format!(
             "WITH v AS ({arrays}), w AS ({statement}){inserted}{undo}{entries}
              SELECT coalesce(array_agg(w.place), '{{}}'::int4[]){flags} FROM {written} AS w",
@@ -249,35 +249,35 @@ impl Statement<'_> {
         }
     }
 
-    fn arrays(&self, changes: &[RowChange<'_>]) -> Arrays {
+    fn arrays<'r>(&self, changes: &[RowChange<'r>]) -> Arrays<'r> {
         let (target, source) = (self.target, &self.writer.model.source);
         let mut arrays = Arrays::default();
         arrays.places(changes.iter().map(|row| row.source.place));
         for n in 0..target.key.len() {
-            arrays.texts(format!("k{n}"), changes.iter().map(|row| row.change.key.get(n).cloned()));
+            arrays.texts(format!("k{n}"), changes.iter().map(|row| row.change.key.get(n).map(String::as_str)));
         }
         if self.kind != Kind::Insert && !self.locked {
-            arrays.texts("version".into(), changes.iter().map(|row| row.change.version.clone()));
+            arrays.texts("version".into(), changes.iter().map(|row| row.change.version.as_deref()));
         }
         if self.asks_source() {
             for n in 0..source.key.len() {
-                arrays.texts(format!("s{n}"), changes.iter().map(|row| row.source.key.get(n).cloned()));
+                arrays.texts(format!("s{n}"), changes.iter().map(|row| row.source.key.get(n).map(String::as_str)));
             }
-            let version = |row: &RowChange<'_>| row.source.judged.version.clone().filter(|_| !self.begun.contains(&row.source.place));
+            let version = |row: &RowChange<'r>| row.source.judged.version.as_deref().filter(|_| !self.begun.contains(&row.source.place));
             arrays.texts("source".into(), changes.iter().map(version));
         }
         if self.kind != Kind::Insert {
             for n in 0..target.keeps.len() {
-                arrays.texts(format!("o{n}"), changes.iter().map(|row| row.change.old.get(n).cloned().flatten()));
+                arrays.texts(format!("o{n}"), changes.iter().map(|row| row.change.old.get(n).and_then(Option::as_deref)));
             }
         }
         if self.kind != Kind::Delete {
             for n in 0..target.sets.len() {
-                arrays.texts(format!("n{n}"), changes.iter().map(|row| row.change.new.get(n).cloned().flatten()));
+                arrays.texts(format!("n{n}"), changes.iter().map(|row| row.change.new.get(n).and_then(Option::as_deref)));
             }
         }
         if self.writer.model.audit.is_some() {
-            let sources: Vec<Writing<'_>> = changes.iter().map(|row| *row.source).collect();
+            let sources: Vec<Writing<'r>> = changes.iter().map(|row| *row.source).collect();
             audit_arrays(&mut arrays, &sources);
         }
         arrays
@@ -293,11 +293,21 @@ impl Statement<'_> {
         if !self.locked {
             conditions.push_str(" AND t.xmin = v.version::xid");
         }
-        conditions + &self.source_as_read(" AND ")
+        conditions
     }
 
-    fn source_as_read(&self, word: &str) -> String {
-        if self.asks_source() { format!("{word}{}", source_is_as_read(&self.writer.model.source)) } else { String::new() }
+    /// The rows to write: those whose source row is as it was read. One of which something was written already is.
+    fn given_rows(&self) -> String {
+        let source = &self.writer.model.source;
+        match (self.asks_source(), self.begun.is_empty()) {
+            (false, _) => "v".into(),
+            (true, true) => format!("v JOIN {} AS s ON {}", source.table.quoted(), source_as_read(source)),
+            (true, false) => format!(
+                "(SELECT * FROM v WHERE v.source IS NULL OR EXISTS (SELECT FROM {} AS s WHERE {})) AS v",
+                source.table.quoted(),
+                source_as_read(source)
+            ),
+        }
     }
 
     fn update(&self, audit: Option<(&Column, &[String])>) -> (String, Vec<String>) {
@@ -321,9 +331,10 @@ impl Statement<'_> {
             sets.push(format!("{name} = {}", with_entry(&format!("t.{name}"), path, &self.writer.entry())));
         }
         let sql = format!(
-            "UPDATE {} AS t SET {} FROM v WHERE {} RETURNING {}, {}",
+            "UPDATE {} AS t SET {} FROM {} WHERE {} RETURNING {}, {}",
             target.table.quoted(),
             sets.join(", "),
+            self.given_rows(),
             self.conditions(),
             self.given(),
             returning.join(", ")
@@ -345,11 +356,11 @@ impl Statement<'_> {
             checked.push(set.column.name.clone());
         }
         let sql = format!(
-            "INSERT INTO {} AS t ({}) SELECT {} FROM v{} ON CONFLICT ({}) DO NOTHING RETURNING {}",
+            "INSERT INTO {} AS t ({}) SELECT {} FROM {} ON CONFLICT ({}) DO NOTHING RETURNING {}",
             target.table.quoted(),
             columns.join(", "),
             values.join(", "),
-            self.source_as_read(" WHERE "),
+            self.given_rows(),
             key.join(", "),
             returning.join(", ")
         );
@@ -368,7 +379,13 @@ impl Statement<'_> {
     }
 
     fn delete(&self) -> String {
-        format!("DELETE FROM {} AS t USING v WHERE {} RETURNING {}", self.target.table.quoted(), self.conditions(), self.given())
+        format!(
+            "DELETE FROM {} AS t USING {} WHERE {} RETURNING {}",
+            self.target.table.quoted(),
+            self.given_rows(),
+            self.conditions(),
+            self.given()
+        )
     }
 
     /// What the statement passes on of what it was given: all but the new values.
