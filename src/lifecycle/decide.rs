@@ -28,7 +28,14 @@ pub fn decide(run: &ValidRun, status: &BackfillRunStatus, observed: &Observed, n
 
 fn advance(pass: &mut Pass<'_>) {
     latch_abort(pass);
-    if abandoned(pass) || namespace_gone(pass) || suspended(pass) || aborted(pass) || voided(pass) {
+    if abandoned(pass)
+        || namespace_gone(pass)
+        || let_go(pass)
+        || suspended(pass)
+        || aborted(pass)
+        || voided(pass)
+        || phases::flag_reverted(pass)
+    {
         return;
     }
     if pass.status.current_step.is_some() {
@@ -131,6 +138,17 @@ fn namespace_gone(pass: &mut Pass<'_>) -> bool {
     true
 }
 
+/// Who replaces the whole object (`kubectl replace`, a GitOps tool's replace) takes the finalizer away, and the next deletion
+/// would leave half of the rows: it is put on again before anything else goes on.
+fn let_go(pass: &mut Pass<'_>) -> bool {
+    let meta = &pass.run.meta;
+    if !pass.status.mutation_started || meta.finalizer || meta.deleting {
+        return false;
+    }
+    pass.act(Effect::AddFinalizer);
+    true
+}
+
 /// True where the pass ends here because the run is suspended.
 fn suspended(pass: &mut Pass<'_>) -> bool {
     let suspend = pass.run.spec.suspend && pass.status.abort.is_none();
@@ -158,13 +176,10 @@ fn suspended(pass: &mut Pass<'_>) -> bool {
 /// The clocks of waiting stood still.
 fn resume(pass: &mut Pass<'_>, pause: SignedDuration) {
     pass.status.suspended_since = None;
-    let shift = |moment: Timestamp| moment.checked_add(pause).unwrap_or(Timestamp::MAX);
     if let Some(awaiting) = pass.status.awaiting.as_mut() {
-        awaiting.deadline = shift(awaiting.deadline);
+        awaiting.deadline = awaiting.deadline.checked_add(pause).unwrap_or(Timestamp::MAX);
     }
-    if let Some(monitor) = pass.status.monitor.as_mut() {
-        monitor.until = monitor.until.map(shift);
-    }
+    phases::monitoring::stood_still(pass, pause);
     pass.event(false, "Resumed", "spec.suspend is off: the run goes on");
     pass.status.message = "resumed".into();
     pass.look_again(Duration::from_millis(300));
