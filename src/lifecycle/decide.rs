@@ -138,8 +138,8 @@ fn namespace_gone(pass: &mut Pass<'_>) -> bool {
     true
 }
 
-/// Who replaces the whole object (`kubectl replace`, a GitOps tool's replace) takes the finalizer away, and the next deletion
-/// would leave half of the rows: it is put on again before anything else goes on.
+/// Who replaces the whole object (`kubectl replace`, a `GitOps` tool's replace) takes the finalizer away, and the next
+/// deletion would leave half of the rows: it is put on again before anything else goes on.
 fn let_go(pass: &mut Pass<'_>) -> bool {
     let meta = &pass.run.meta;
     if !pass.status.mutation_started || meta.finalizer || meta.deleting {

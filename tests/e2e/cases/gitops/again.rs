@@ -1,4 +1,4 @@
-//! A finished run, and all that a GitOps tool can do to it.
+//! A finished run, and all that a `GitOps` tool can do to it.
 
 use super::{flags, in_git};
 use crate::application::Application;

@@ -23,17 +23,17 @@ async fn an_application_shows_how_its_run_is_and_stays_synced_while_it_goes_from
     let run = Run::appears(&scene, "import-generation").await;
     run.asks().await;
     application.is("Synced", "Suspended").await;
-    let (status, message) = application.health_of(&run.name);
-    assert!(status == "Suspended" && message.starts_with("waits for approval: write "), "{status}: {message}");
+    let (health, message) = application.health_of(&run.name);
+    assert!(health == "Suspended" && message.starts_with("waits for approval: write "), "{health}: {message}");
     let synced_at = application.status()["operationState"]["startedAt"].clone();
 
     run.approved().await;
     run.reaches(Phase::Succeeded).await;
     application.is("Synced", "Healthy").await;
     prediction::holds(&scene.database, &expected);
-    let (runs, states) = chronicle.end().await;
+    let (runs, syncs) = chronicle.end().await;
     is_told_in_every_phase(&runs);
-    stays_synced(&states);
+    stays_synced(&syncs);
     let now = application.status();
     assert_eq!(now["operationState"]["startedAt"], synced_at, "nothing was synced again: {:#}", now["operationState"]);
     let approvals = run.get().await.spec.approvals;
