@@ -19,9 +19,10 @@ async fn a_deployment_of_a_later_wave_waits_until_the_run_has_succeeded() {
     let scene = Scene::new("gitwaves", 200).await;
     stop_application(&scene).await;
     let (run, deployment) = (example("waves/backfillrun"), example("waves/deployment"));
-    // By server-side apply, too, what people write is theirs.
+    // By server-side apply, too, what people write is theirs, and the definition's defaults are no difference.
     let application = Application::new(&scene, &[("run", &run), ("deployment", &deployment)], |application| {
         application["spec"]["syncPolicy"]["syncOptions"] = json!(["ServerSideApply=true"]);
+        application["metadata"]["annotations"] = json!({"argocd.argoproj.io/compare-options": "ServerSideDiff=true"});
     });
     let run = Run::appears(&scene, "fill-prompts").await;
     run.asks().await;
