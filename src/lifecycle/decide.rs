@@ -176,10 +176,13 @@ fn suspended(pass: &mut Pass<'_>) -> bool {
 /// The clocks of waiting stood still.
 fn resume(pass: &mut Pass<'_>, pause: SignedDuration) {
     pass.status.suspended_since = None;
+    let shift = |moment: Timestamp| moment.checked_add(pause).unwrap_or(Timestamp::MAX);
     if let Some(awaiting) = pass.status.awaiting.as_mut() {
-        awaiting.deadline = awaiting.deadline.checked_add(pause).unwrap_or(Timestamp::MAX);
+        awaiting.deadline = shift(awaiting.deadline);
     }
-    phases::monitoring::stood_still(pass, pause);
+    if let Some(monitor) = pass.status.monitor.as_mut() {
+        monitor.until = monitor.until.map(shift);
+    }
     pass.event(false, "Resumed", "spec.suspend is off: the run goes on");
     pass.status.message = "resumed".into();
     pass.look_again(Duration::from_millis(300));

@@ -5,7 +5,6 @@
 //! stands still until the flag is on again, or a person aborts.
 
 use super::enabling_flag::ON;
-use super::monitoring;
 use crate::api::Phase;
 use crate::api::conditions::Truth;
 use crate::api::conditions::{ConditionType, is_false};
@@ -13,7 +12,7 @@ use crate::api::status::FlagIntent;
 use crate::lifecycle::observed::FlagObservation;
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step;
-use jiff::SignedDuration;
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// Of conditions, events and messages.
@@ -56,7 +55,10 @@ pub(in crate::lifecycle) fn flag_reverted(pass: &mut Pass<'_>) -> bool {
 fn on_again(pass: &mut Pass<'_>) {
     let off = pass.status.conditions.iter().find(|c| c.type_ == ConditionType::FlagEnabled.as_str() && c.status == "False");
     let Some(pause) = off.map(|c| pass.now.duration_since(c.last_transition_time.0)) else { return };
-    monitoring::stood_still(pass, pause.max(SignedDuration::ZERO));
+    // Nothing was watched for so long: it is watched longer.
+    if let Some(monitor) = pass.status.monitor.as_mut() {
+        monitor.until = monitor.until.map(|until| until.checked_add(pause).unwrap_or(Timestamp::MAX));
+    }
     let message = "the flag is on again: the watch goes on";
     pass.go_on_from(REASON);
     pass.set(ConditionType::FlagEnabled, Truth::True, "Enabled", message);

@@ -8,7 +8,6 @@ use crate::api::status::{MonitorStatus, Step};
 use crate::lifecycle::pass::{Pass, later};
 use crate::lifecycle::step::StepEnded;
 use crate::protocol::{Outcome, StepReport};
-use jiff::{SignedDuration, Timestamp};
 
 pub(super) fn begin(pass: &mut Pass<'_>, reason: &str) {
     if pass.run.spec.monitor.is_some() {
@@ -27,13 +26,6 @@ pub(super) fn on_enter(pass: &mut Pass<'_>) {
         ..MonitorStatus::default()
     });
     pass.begin(Step::Monitor, 0);
-}
-
-/// Nothing was watched for so long: it is watched longer.
-pub(in crate::lifecycle) fn stood_still(pass: &mut Pass<'_>, pause: SignedDuration) {
-    if let Some(monitor) = pass.status.monitor.as_mut() {
-        monitor.until = monitor.until.map(|until| until.checked_add(pause).unwrap_or(Timestamp::MAX));
-    }
 }
 
 pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
