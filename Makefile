@@ -35,5 +35,6 @@ generate: ## Write what is generated: CRD, chart copy, API reference
 	cp crds/backfill.dev_backfillruns.yaml charts/backfill-operator/files/crds.yaml
 	cargo run --locked --quiet -- reference > docs/reference.md
 
-down: ## End the cluster
+down: ## End the cluster, and the Argo CD beside it
+	tests/argocd/argocd down
 	tests/cluster/cluster down

@@ -155,7 +155,8 @@ fn bounds(schema: &Value) -> String {
 
 fn rules_of(path: &str, schema: &Value) -> Vec<Rule> {
     let rules = schema.get("x-kubernetes-validations").and_then(Value::as_array);
-    rules.into_iter().flatten().map(|rule| Rule { path: path.into(), message: text(rule, "message"), cel: text(rule, "rule") }).collect()
+    let message = |rule: &Value| if rule.get("message").is_some() { text(rule, "message") } else { text(rule, "messageExpression") };
+    rules.into_iter().flatten().map(|rule| Rule { path: path.into(), message: message(rule), cel: text(rule, "rule") }).collect()
 }
 
 fn properties(schema: &Value) -> Option<&Map<String, Value>> {

@@ -3,7 +3,7 @@
 # example. Needs no cluster and nothing but a shell. CONTRIBUTING.md says how each check works.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-pages=(README.md CHANGELOG.md CONTRIBUTING.md docs/*.md docs/adr/*.md docs/performance/README.md examples/README.md charts/backfill-operator/README.md tests/cluster/README.md)
+pages=(README.md CHANGELOG.md CONTRIBUTING.md docs/*.md docs/adr/*.md docs/performance/README.md examples/README.md charts/backfill-operator/README.md tests/cluster/README.md tests/argocd/README.md)
 table=docs/commands.tsv
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -276,6 +276,30 @@ async fn once_data_changes_only_what_steers_the_run_may_change() {
     .await;
 }
 
+#[tokio::test]
+async fn a_finished_run_says_what_was_done_and_a_change_of_it_is_refused_with_what_to_do_instead() {
+    with_definition("finished", async |cluster| {
+        let mut run = cluster.smallest();
+        run["spec"]["migrations"] = json!({"job": job()});
+        run["spec"]["verify"] = json!([{"name": "v", "job": job()}]);
+        cluster.runs.create(&PostParams::default(), &serde_json::from_value(run).unwrap()).await.unwrap();
+        cluster.patch(&json!({"spec": {"approval": {"required": 2}}})).await.expect("free before the end");
+        // Denied, for example: nothing was ever begun.
+        let status = Patch::Merge(json!({"status": {"phase": "Denied", "mutationStarted": false, "finishedAt": "2026-11-23T10:00:00Z"}}));
+        cluster.runs.patch_status("import-generation", &PatchParams::default(), &status).await.unwrap();
+
+        for patch in frozen_changes() {
+            let answer = cluster.dry_patch(&patch).await.expect_err(&format!("accepted: {patch}"));
+            let all = ["this run has finished and is never run again", "metadata.name", "metadata.generateName"];
+            assert!(all.iter().all(|words| answer.contains(words)), "{patch}: {answer}");
+        }
+        for patch in [json!({"metadata": {"labels": {"a": "b"}}}), json!({"spec": {"abandon": true}})] {
+            cluster.dry_patch(&patch).await.unwrap_or_else(|answer| panic!("refused: {patch}: {answer}"));
+        }
+    })
+    .await;
+}
+
 /// One change of every part that was approved, unknown fields of Job templates and removals included.
 fn frozen_changes() -> Vec<Value> {
     let other = json!({"template": {"spec": {"containers": [{"name": "app", "image": "app:2"}]}}});

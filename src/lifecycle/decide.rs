@@ -29,7 +29,15 @@ pub fn decide(run: &ValidRun, status: &BackfillRunStatus, observed: &Observed, n
 
 fn advance(pass: &mut Pass<'_>) {
     latch_abort(pass);
-    if abandoned(pass) || namespace_gone(pass) || suspended(pass) || aborted(pass) || voided(pass) || unresolved(pass) {
+    if abandoned(pass)
+        || namespace_gone(pass)
+        || let_go(pass)
+        || suspended(pass)
+        || aborted(pass)
+        || voided(pass)
+        || unresolved(pass)
+        || phases::flag_reverted(pass)
+    {
         return;
     }
     if pass.status.current_step.is_some() {
@@ -129,6 +137,17 @@ fn namespace_gone(pass: &mut Pass<'_>) -> bool {
         pass.tell(NotificationEvent::Failed, message);
         pass.act(Effect::RemoveFinalizer);
     }
+    true
+}
+
+/// Who replaces the whole object (`kubectl replace`, a `GitOps` tool's replace) takes the finalizer away, and the next
+/// deletion would leave half of the rows: it is put on again before anything else goes on.
+fn let_go(pass: &mut Pass<'_>) -> bool {
+    let meta = &pass.run.meta;
+    if !pass.status.mutation_started || meta.finalizer || meta.deleting {
+        return false;
+    }
+    pass.act(Effect::AddFinalizer);
     true
 }
 

@@ -16,9 +16,12 @@
     reason = "tests say what they expect by failing"
 )]
 
+mod application;
+mod argocd;
 mod cases;
 mod channel;
 mod chaos;
+mod chronicle;
 mod cluster;
 mod conclusion;
 mod database;
@@ -30,6 +33,7 @@ mod prediction;
 mod private_operator;
 mod processes;
 mod program;
+mod repository;
 mod run;
 mod scene;
 mod users;

@@ -22,8 +22,8 @@ pub fn script() -> Value {
     run
 }
 
-/// Read by kubectl, which knows octal numbers of YAML 1.1.
-fn read(example: &str) -> Value {
+/// An example, read by kubectl, which knows octal numbers of YAML 1.1.
+pub fn read(example: &str) -> Value {
     let path = root().join(example);
     let text = lab().cluster.kubectl(&["create", "--dry-run=client", "--output=json", "--filename", &path.to_string_lossy()], "");
     let mut run: Value = serde_json::from_str(&text).expect("kubectl prints JSON");

@@ -35,9 +35,25 @@ impl<'s> Run<'s> {
         Self { _scene: scene, name, api: Api::namespaced(scene.client.clone(), &scene.namespace) }
     }
 
+    /// One that somebody else has applied, or soon will.
+    pub async fn appears(scene: &'s Scene, name: &str) -> Self {
+        let run = Self { _scene: scene, name: name.into(), api: Api::namespaced(scene.client.clone(), &scene.namespace) };
+        until(&format!("the run {name} is there"), WITHIN, async || match run.api.get_opt(name).await {
+            Ok(Some(_)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        run
+    }
+
     /// The resource as it is now.
     pub async fn get(&self) -> BackfillRun {
         self.api.get(&self.name).await.unwrap_or_else(|error| panic!("reading the run {}: {error}", self.name))
+    }
+
+    /// The resource as it is now, where it is there.
+    pub async fn try_get(&self) -> Result<BackfillRun, String> {
+        self.api.get(&self.name).await.map_err(|error| error.to_string())
     }
 
     /// Its status as it is now.
@@ -111,6 +127,15 @@ impl<'s> Run<'s> {
         let awaiting = self.asks().await;
         let end = user.shell(&lab().cluster, &awaiting.command);
         assert!(end.status.success(), "{} approves by {:?}: {}", user.name, awaiting.command, String::from_utf8_lossy(&end.stderr));
+        awaiting
+    }
+
+    /// Approved by as many as are asked for: two, where nobody says who wants the run.
+    pub async fn approved(&self) -> AwaitingStatus {
+        let awaiting = self.approved_by(&lab().maria).await;
+        if awaiting.required > 1 {
+            self.approved_by(&lab().paul).await;
+        }
         awaiting
     }
 

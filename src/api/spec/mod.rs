@@ -65,7 +65,7 @@ use std::collections::BTreeMap;
     printcolumn = r#"{"name":"Commit","type":"string","priority":1,"jsonPath":".status.release.commit"}"#,
     printcolumn = r#"{"name":"Message","type":"string","priority":1,"jsonPath":".status.message"}"#,
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name: at most 63 characters, so that it fits in a label"),
-    validation = Rule::new(FROZEN).message(FROZEN_MESSAGE),
+    validation = Rule::new(FROZEN).message(Message::Expression(FROZEN_MESSAGE.into())),
     validation = Rule::new(LATCHED).message("spec.abort cannot be taken back once data has changed: the run is on its way back")
 )]
 #[serde(rename_all = "camelCase")]
@@ -138,10 +138,11 @@ macro_rules! same {
     };
 }
 
-/// After `mutationStarted` the spec is what was approved; only what steers the run may still change. `batch` and
+/// After `mutationStarted` the spec is what was approved; only what steers the run may still change. A finished run is never
+/// run again, so that a change of it would say what was never done. `batch` and
 /// `throttle` lie inside `backfill.sql`, so the parts around them are named one by one.
 const FROZEN: &str = concat!(
-    "!has(oldSelf.status) || !has(oldSelf.status.mutationStarted) || !oldSelf.status.mutationStarted || (",
+    "!has(oldSelf.status) || (!has(oldSelf.status.finishedAt) && (!has(oldSelf.status.mutationStarted) || !oldSelf.status.mutationStarted)) || (",
     same!(
         "database",
         "podTemplate",
@@ -170,7 +171,9 @@ const FROZEN: &str = concat!(
     ),
     ")))"
 );
-const FROZEN_MESSAGE: &str = "data has begun to change (status.mutationStarted): only suspend, abort, abandon, approvals, backfill.sql.batch, backfill.sql.throttle and notifications may still be changed; to change anything else, set spec.abort: true and create a new run";
+const FROZEN_MESSAGE: &str = "has(oldSelf.status.finishedAt) ? \
+'this run has finished and is never run again: what it says is what was done. Put its spec back, and give the changed one another metadata.name (or metadata.generateName, in a hook of a GitOps tool)' : \
+'data has begun to change (status.mutationStarted): only suspend, abort, abandon, approvals, backfill.sql.batch, backfill.sql.throttle, backfill.sql.workers and notifications may still be changed; to change anything else, set spec.abort: true and create a new run'";
 const LATCHED: &str = "!has(oldSelf.status) || !has(oldSelf.status.mutationStarted) || !oldSelf.status.mutationStarted \
 || !has(oldSelf.spec.abort) || !oldSelf.spec.abort || (has(self.spec.abort) && self.spec.abort)";
 

@@ -9,7 +9,8 @@ use crate::lifecycle::observed::FlagObservation;
 use crate::lifecycle::pass::Pass;
 use std::time::Duration;
 
-const ON: &str = "true";
+/// How a flag reads that is on.
+pub(super) const ON: &str = "true";
 
 pub(super) fn begin(pass: &mut Pass<'_>) {
     match &pass.run.spec.feature_flag {

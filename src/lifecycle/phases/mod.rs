@@ -4,6 +4,7 @@ pub(super) mod applying;
 pub(super) mod awaiting_approval;
 pub(super) mod backing_up;
 pub(super) mod enabling_flag;
+pub(super) mod flag_reverted;
 pub(super) mod migrating;
 pub(super) mod monitoring;
 pub(super) mod planning;
@@ -17,6 +18,7 @@ use super::step::StepEnded;
 use crate::api::Phase;
 use crate::api::status::Step;
 pub(super) use enabling_flag::flag_back;
+pub(super) use flag_reverted::flag_reverted;
 
 /// What a phase does at its entry: most begin a step.
 pub(super) fn on_enter(pass: &mut Pass<'_>, phase: Phase, reason: &str) {

@@ -468,6 +468,66 @@ fn an_undo_that_knows_fewer_rows_than_were_written_is_not_believed() {
     assert_eq!((world.made(Step::LossAccount), world.made(Step::Restore)), (1, 1));
 }
 
+/// A full run whose logs are watched.
+fn watching() -> World {
+    let mut world = World::new(&full_spec());
+    for _ in 0..200 {
+        world.pass(false);
+        if world.phase() == Phase::Monitoring && world.made(Step::Monitor) == 1 {
+            return world;
+        }
+    }
+    panic!("never watched: {:#?}", world.status());
+}
+
+fn reason_of(world: &World, type_: &str) -> (String, String) {
+    world.status().conditions.iter().find(|c| c.type_ == type_).map(|c| (c.status.clone(), c.reason.clone())).unwrap_or_default()
+}
+
+#[test]
+fn a_flag_that_something_else_switches_off_stops_the_watch_and_one_that_is_on_again_lets_it_go_on() {
+    let mut world = watching();
+    let until = world.status().monitor.unwrap().until.unwrap();
+    world.flag = "false".into();
+    let before = world.now;
+    for _ in 0..50 {
+        world.pass(false);
+    }
+    assert_eq!(world.phase(), Phase::Monitoring, "{}", world.status().message);
+    assert_eq!(reason_of(&world, "Stalled"), ("True".to_owned(), "FlagReverted".to_owned()));
+    assert_eq!(reason_of(&world, "FlagEnabled"), ("False".to_owned(), "FlagReverted".to_owned()));
+    assert_eq!(reason_of(&world, "Reconciling").0, "False");
+    assert_eq!(world.flag, "false", "the run does not fight over it");
+    assert_eq!(world.made(Step::Monitor), 1, "nothing is watched");
+
+    world.flag = "true".into();
+    let off = world.now.duration_since(before);
+    world.pass(false);
+    assert_eq!(reason_of(&world, "FlagEnabled").0, "True");
+    assert_eq!(world.status().monitor.unwrap().until.unwrap().duration_since(until), off, "the clock stood still");
+    assert_eq!(world.settle(100), Phase::Succeeded, "{}", world.status().message);
+    assert_eq!(world.made(Step::Monitor), 2);
+}
+
+#[test]
+fn a_run_whose_flag_something_else_switched_off_can_be_aborted() {
+    let mut world = watching();
+    world.flag = "false".into();
+    world.pass(false);
+    world.run.spec.abort = true;
+    assert_eq!(world.settle(100), Phase::RolledBack, "{}", world.status().message);
+    assert_eq!(world.flag, "false");
+}
+
+#[test]
+fn a_finalizer_that_is_taken_away_after_the_point_of_no_return_is_put_on_again_before_anything_else() {
+    let mut world = watching();
+    world.run.metadata.finalizers = None;
+    assert_eq!(world.pass(false).effect, Some(Effect::AddFinalizer));
+    assert_eq!(world.run.metadata.finalizers, Some(vec![FINALIZER.to_owned()]));
+    assert_eq!(world.settle(100), Phase::Succeeded);
+}
+
 #[test]
 fn a_flag_that_cannot_be_read_stalls_before_anything_begins() {
     let mut world = World::new(&full_spec());

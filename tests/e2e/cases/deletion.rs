@@ -16,7 +16,7 @@ use std::time::Duration;
 const GOES: Duration = Duration::from_mins(3);
 
 /// The small run, so slow that it can be caught at it.
-fn slow(name: &str) -> Value {
+pub(super) fn slow(name: &str) -> Value {
     let mut run = small(name);
     run["spec"]["backfill"]["sql"]["batch"] = json!({"size": 10, "pause": "250ms"});
     run
@@ -166,7 +166,7 @@ async fn a_suspended_run_begins_no_batch_a_resumed_one_goes_on_and_an_aborted_on
 }
 
 /// Jobs, pods and what belongs to them go with the run.
-async fn leaves_nothing_behind(scene: &Scene) {
+pub(super) async fn leaves_nothing_behind(scene: &Scene) {
     until("the Jobs are gone", GOES, async || {
         let left =
             scene.kubectl(&["get", "jobs,configmaps,serviceaccounts,rolebindings", "--selector=backfill.dev/run-uid", "--output=name"]);

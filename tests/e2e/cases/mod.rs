@@ -3,6 +3,7 @@
 mod approvals;
 mod deletion;
 mod full_volume;
+mod gitops;
 mod happy_path;
 mod kills;
 mod script;
