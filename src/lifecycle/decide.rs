@@ -6,6 +6,7 @@ use super::pass::Pass;
 use super::phases;
 use super::step;
 use super::valid::{Invalid, RunMeta, ValidRun};
+use super::voided::voided;
 use crate::api::Phase;
 use crate::api::conditions::{self, ConditionType, Truth};
 use crate::api::spec::NotificationEvent;
@@ -161,6 +162,7 @@ fn resume(pass: &mut Pass<'_>, pause: SignedDuration) {
     let shift = |moment: Timestamp| moment.checked_add(pause).unwrap_or(Timestamp::MAX);
     if let Some(awaiting) = pass.status.awaiting.as_mut() {
         awaiting.deadline = shift(awaiting.deadline);
+        awaiting.remind_at = awaiting.remind_at.map(shift);
     }
     if let Some(monitor) = pass.status.monitor.as_mut() {
         monitor.until = monitor.until.map(shift);
@@ -193,32 +195,6 @@ fn aborted(pass: &mut Pass<'_>) -> bool {
             }
             true
         }
-    }
-}
-
-/// True where the pass ends here because what the plan was made for has changed.
-fn voided(pass: &mut Pass<'_>) -> bool {
-    let planning = matches!(pass.status.phase, Phase::Preflight | Phase::BackingUp | Phase::Planning | Phase::AwaitingApproval);
-    if pass.status.mutation_started || !planning {
-        return false;
-    }
-    let (reason, message) = if pass.status.spec_hash != pass.run.spec_hash {
-        ("SpecChanged", "the spec has changed: what was planned for the old one is void")
-    } else if release_changed(pass) {
-        ("ReleaseChanged", "the workload has another image, commit or environment: what was planned for the old one is void")
-    } else {
-        return false;
-    };
-    if step::stop(pass, message) {
-        phases::preflight::begin(pass, reason, message);
-    }
-    true
-}
-
-fn release_changed(pass: &Pass<'_>) -> bool {
-    match &pass.observed.release {
-        Some(Ok(found)) => pass.status.release.as_ref().is_some_and(|recorded| recorded != &found.status),
-        _ => false,
     }
 }
 

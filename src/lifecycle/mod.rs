@@ -13,13 +13,19 @@ mod observed;
 mod pass;
 mod phases;
 mod plan_digest;
+mod requirement;
 mod step;
 #[cfg(test)]
 mod tests;
 mod valid;
+mod voided;
 
 pub use decide::{decide, effect_refused, refuse};
 pub use decision::{Decision, Effect, EventNote, StartStep};
-pub use observed::{FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey, StepObservation, TeamEnd};
+pub use observed::{
+    AdmissionObservation, FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey, StepObservation, TeamEnd,
+};
 pub use phases::terminal::report_name;
-pub use valid::{Invalid, OperatorPolicy, RunMeta, ValidRun, validate};
+pub use requirement::{Floor, OperatorPolicy, Risk};
+pub use valid::{Invalid, RunMeta, ValidRun, validate};
+pub use voided::before_the_first_write;

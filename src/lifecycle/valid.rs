@@ -1,7 +1,8 @@
 //! Validate: from what a person wrote to what the decision works with. What CRD rules cannot hold is found here.
 
+use super::requirement::OperatorPolicy;
 use crate::api::spec::{BackfillRun, BackfillRunSpec, TeamJob};
-use crate::api::{FINALIZER, REQUESTED_BY, duration};
+use crate::api::{EDITED_BY, FINALIZER, REQUESTED_BY, duration};
 use crate::protocol::RunIdentity;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
@@ -22,13 +23,8 @@ pub struct RunMeta {
     pub finalizer: bool,
     /// Who asked for the run, where it is known.
     pub requested_by: Option<String>,
-}
-
-/// What the operator's configuration says about every run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OperatorPolicy {
-    /// At least so many approvals; a run can only ask for more.
-    pub minimum_approvals: i32,
+    /// Who edited its spec last, where it was not the requester.
+    pub edited_by: Option<String>,
 }
 
 /// A run that can be worked with.
@@ -40,8 +36,10 @@ pub struct ValidRun {
     pub spec: BackfillRunSpec,
     /// SHA-256 of the data-relevant spec as the user wrote it.
     pub spec_hash: String,
-    /// How many approvals are needed, with the operator's floor and one more where the requester is not known.
-    pub approvals_required: i32,
+    /// What the operator's configuration says.
+    pub policy: OperatorPolicy,
+    /// After how long people are reminded.
+    pub remind_after: Duration,
     /// How long approvals are waited for.
     pub approval_timeout: Duration,
     /// How long the dump may take.
@@ -139,7 +137,8 @@ impl RunMeta {
             generation: run.metadata.generation,
             deleting: run.metadata.deletion_timestamp.is_some(),
             finalizer: run.finalizers().iter().any(|f| f == FINALIZER),
-            requested_by: run.annotations().get(REQUESTED_BY).cloned(),
+            requested_by: run.annotations().get(REQUESTED_BY).filter(|name| !name.is_empty()).cloned(),
+            edited_by: run.annotations().get(EDITED_BY).filter(|name| !name.is_empty()).cloned(),
         }
     }
 }
@@ -148,7 +147,7 @@ impl RunMeta {
 ///
 /// # Errors
 /// [`Invalid`] says what to change.
-pub fn validate(run: &BackfillRun, policy: OperatorPolicy) -> Result<ValidRun, Invalid> {
+pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, Invalid> {
     let spec = &run.spec;
     let meta = RunMeta::of(run);
     check_names(spec)?;
@@ -170,10 +169,12 @@ pub fn validate(run: &BackfillRun, policy: OperatorPolicy) -> Result<ValidRun, I
         None => Ok(Duration::ZERO),
     };
     let script = spec.backfill.job.as_ref();
-    let unknown_requester = i32::from(meta.requested_by.is_none());
+    let approval_timeout = positive("approval.timeout", &spec.approval.timeout)?;
+    let remind_after = spec.approval.remind_after.as_ref().map(|text| positive("approval.remindAfter", text)).transpose()?;
     Ok(ValidRun {
-        approvals_required: spec.approval.required.max(policy.minimum_approvals) + unknown_requester,
-        approval_timeout: positive("approval.timeout", &spec.approval.timeout)?,
+        policy: policy.clone(),
+        approval_timeout,
+        remind_after: remind_after.unwrap_or(approval_timeout / 2),
         backup_timeout: positive("backup.timeout", &spec.backup.timeout)?,
         backup_max_age: positive("backup.maxAge", &spec.backup.max_age)?,
         monitor_duration: spec.monitor.as_ref().map(|m| positive("monitor.duration", &m.duration)).transpose()?,

@@ -108,9 +108,21 @@ impl Stage {
         });
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/backfill-operator");
         let mut helm = Command::new("helm");
-        helm.args(["template", "admission", chart, "--namespace", &self.namespace, "--show-only", "templates/admission.yaml", "--values", "-"]);
+        helm.args([
+            "template",
+            "admission",
+            chart,
+            "--namespace",
+            &self.namespace,
+            "--show-only",
+            "templates/admission.yaml",
+            "--values",
+            "-",
+        ]);
         let rendered = run(&mut helm, &values.to_string()).unwrap();
-        let ours = rendered.replace("'backfill.dev'", &format!("'{GROUP}'")).replace("apiGroups: [backfill.dev]", &format!("apiGroups: [{GROUP}]"));
+        let ours = rendered
+            .replace("'backfill.dev'", &format!("'{GROUP}'"))
+            .replace("apiGroups: [backfill.dev]", &format!("apiGroups: [{GROUP}]"));
         assert_ne!(ours, rendered);
         run(self.command(ADMIN).args(["apply", "--filename", "-"]), &ours).unwrap();
         self.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": self.release, "namespace": self.namespace}}));
@@ -135,7 +147,8 @@ impl Stage {
     }
 
     fn rights(&self) {
-        let rule = |groups: &[&str], resources: &[&str], verbs: &[&str]| json!({"apiGroups": groups, "resources": resources, "verbs": verbs});
+        let rule =
+            |groups: &[&str], resources: &[&str], verbs: &[&str]| json!({"apiGroups": groups, "resources": resources, "verbs": verbs});
         let named = |mut rule: Value, names: &[&str]| {
             rule["resourceNames"] = json!(names);
             rule
@@ -149,7 +162,8 @@ impl Stage {
             named(rule(&[""], &["configmaps"], &["update"]), &["flags"]),
         ]);
         let approver = json!([rule(&[GROUP], &["backfillruns"], &["get", "list", "watch", "patch", "approve"])]);
-        let one = json!([rule(&[GROUP], &["backfillruns"], &["patch"]), named(rule(&[GROUP], &["backfillruns"], &["approve"]), &["rita"]), read]);
+        let one =
+            json!([rule(&[GROUP], &["backfillruns"], &["patch"]), named(rule(&[GROUP], &["backfillruns"], &["approve"]), &["rita"]), read]);
         let all = json!([rule(&["*"], &["*"], &["*"])]);
         let operator = json!([rule(&[GROUP], &["backfillruns", "backfillruns/status"], &["get", "update", "patch"])]);
         self.role(&self.namespace, "maker", &maker, &[DANA]);
@@ -165,10 +179,8 @@ impl Stage {
     }
 
     fn role(&self, namespace: &str, name: &str, rules: &Value, who: &[&str]) {
-        let subjects: Vec<Value> = who
-            .iter()
-            .map(|name| json!({"kind": "User", "name": self.full(name), "apiGroup": "rbac.authorization.k8s.io"}))
-            .collect();
+        let subjects: Vec<Value> =
+            who.iter().map(|name| json!({"kind": "User", "name": self.full(name), "apiGroup": "rbac.authorization.k8s.io"})).collect();
         let metadata = json!({"name": name, "namespace": namespace});
         self.apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules}));
         self.apply(&json!({
@@ -187,7 +199,9 @@ impl Stage {
         let key = self.folder.join(format!("{name}.key"));
         let mut openssl = Command::new("openssl");
         let subject = format!("/CN={name}");
-        openssl.args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", &subject, "-keyout"]).arg(&key);
+        openssl
+            .args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", &subject, "-keyout"])
+            .arg(&key);
         let request = run(&mut openssl, "").unwrap();
         let object = format!("admission-test-{}", name.replace('@', "."));
         self.admin(&["delete", "csr", &object, "--ignore-not-found"]);
@@ -207,7 +221,10 @@ impl Stage {
             }
             assert!(begun.elapsed() < WITHIN, "the cluster did not sign the certificate of {name}");
         };
-        self.kubeconfig(name, &json!({"client-certificate-data": certificate, "client-key-data": STANDARD.encode(std::fs::read(key).unwrap())}))
+        self.kubeconfig(
+            name,
+            &json!({"client-certificate-data": certificate, "client-key-data": STANDARD.encode(std::fs::read(key).unwrap())}),
+        )
     }
 
     /// A service account, with a token of the server.
@@ -257,7 +274,8 @@ impl Stage {
     }
 
     fn apply(&self, object: &Value) {
-        self.kubectl(ADMIN, &["apply", "--server-side", "--force-conflicts", "--filename", "-"], object).unwrap_or_else(|said| panic!("{object}: {said}"));
+        self.kubectl(ADMIN, &["apply", "--server-side", "--force-conflicts", "--filename", "-"], object)
+            .unwrap_or_else(|said| panic!("{object}: {said}"));
     }
 
     /// Creates a run.

@@ -12,7 +12,7 @@ mod preflight;
 mod rollback;
 mod verify;
 
-pub use approval::{Approval, ApprovalEntry, ApprovalPolicy};
+pub use approval::{Approval, ApprovalEntry, ApprovalPolicy, OnChange};
 pub use backfill::{
     Action, Audit, Backfill, Batch, Drift, DriftMode, OnInvalid, Pick, SampleShow, Samples, SchemaSource, ScriptBackfill, Source,
     SqlBackfill, Validation, Write,
