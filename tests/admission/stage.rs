@@ -1,4 +1,4 @@
-//! The stage of the suite: the definition and the policies under a group of their own, two namespaces, and people with client
+//! The stage of the suite: the definition and the policies under a group and names of their own, two namespaces, and people with client
 //! certificates that the cluster signed.
 
 use base64::Engine as _;
@@ -33,8 +33,11 @@ pub const OPERATOR: &str = "system:serviceaccount:NAMESPACE:admission-backfill-o
 pub const ADMIN: &str = "admin";
 
 const GROUP: &str = "admission.backfill.dev";
+// Names of its own, too: what is left of the suite must not be what kubectl takes for a `backfillrun`.
+const KIND: &str = "GuardedRun";
+const PLURAL: &str = "guardedruns";
 /// As kubectl names the resource.
-pub const RESOURCE: &str = "backfillruns.admission.backfill.dev";
+pub const RESOURCE: &str = "guardedruns.admission.backfill.dev";
 const SMALLEST: &str = include_str!("../../examples/smallest/backfillrun.yaml");
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -92,7 +95,8 @@ impl Stage {
         let mut definition = backfill_operator::api::crd::definition().unwrap();
         definition["metadata"]["name"] = json!(RESOURCE);
         definition["spec"]["group"] = json!(GROUP);
-        definition["spec"]["names"] = json!({"kind": "BackfillRun", "plural": "backfillruns", "singular": "backfillrun"});
+        definition["spec"]["names"] = json!({"kind": KIND, "plural": PLURAL, "singular": "guardedrun"});
+        definition["spec"]["names"]["listKind"] = json!("GuardedRunList");
         self.apply(&definition);
         self.admin(&["wait", "--for=condition=Established", "--timeout=60s", "crd", RESOURCE]);
     }
@@ -122,7 +126,10 @@ impl Stage {
         let rendered = run(&mut helm, &values.to_string()).unwrap();
         let ours = rendered
             .replace("'backfill.dev'", &format!("'{GROUP}'"))
-            .replace("apiGroups: [backfill.dev]", &format!("apiGroups: [{GROUP}]"));
+            .replace("apiGroups: [backfill.dev]", &format!("apiGroups: [{GROUP}]"))
+            .replace("resources: [backfillruns", &format!("resources: [{PLURAL}"))
+            .replace(", backfillruns/status]", &format!(", {PLURAL}/status]"))
+            .replace(".resource('backfillruns')", &format!(".resource('{PLURAL}')"));
         assert_ne!(ours, rendered);
         run(self.command(ADMIN).args(["apply", "--filename", "-"]), &ours).unwrap();
         self.apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": self.release, "namespace": self.namespace}}));
@@ -153,19 +160,18 @@ impl Stage {
             rule["resourceNames"] = json!(names);
             rule
         };
-        let read = rule(&[GROUP], &["backfillruns"], &["get", "list", "watch"]);
-        let write = rule(&[GROUP], &["backfillruns"], &["get", "create", "update", "patch", "delete"]);
+        let read = rule(&[GROUP], &[PLURAL], &["get", "list", "watch"]);
+        let write = rule(&[GROUP], &[PLURAL], &["get", "create", "update", "patch", "delete"]);
         let maker = json!([
             write,
             rule(&["batch"], &["jobs"], &["create"]),
             named(rule(&[""], &["secrets"], &["get"]), &["db", "ca"]),
             named(rule(&[""], &["configmaps"], &["update"]), &["flags"]),
         ]);
-        let approver = json!([rule(&[GROUP], &["backfillruns"], &["get", "list", "watch", "patch", "approve"])]);
-        let one =
-            json!([rule(&[GROUP], &["backfillruns"], &["patch"]), named(rule(&[GROUP], &["backfillruns"], &["approve"]), &["rita"]), read]);
+        let approver = json!([rule(&[GROUP], &[PLURAL], &["get", "list", "watch", "patch", "approve"])]);
+        let one = json!([rule(&[GROUP], &[PLURAL], &["patch"]), named(rule(&[GROUP], &[PLURAL], &["approve"]), &["rita"]), read]);
         let all = json!([rule(&["*"], &["*"], &["*"])]);
-        let operator = json!([rule(&[GROUP], &["backfillruns", "backfillruns/status"], &["get", "update", "patch"])]);
+        let operator = json!([rule(&[GROUP], &[PLURAL, "guardedruns/status"], &["get", "update", "patch"])]);
         self.role(&self.namespace, "maker", &maker, &[DANA]);
         self.role(&self.lenient, "maker", &json!([maker[0], maker[1], maker[2], maker[3], approver[0]]), &[DANA]);
         self.role(&self.namespace, "approver", &approver, &[MARIA, PAUL, ROBOT]);
@@ -306,6 +312,7 @@ impl Run {
     pub fn manifest(name: &str) -> Value {
         let mut run: Value = serde_yaml_ng::from_str(SMALLEST).unwrap();
         run["apiVersion"] = json!(format!("{GROUP}/v1alpha1"));
+        run["kind"] = json!(KIND);
         run["metadata"] = json!({"name": name});
         run["spec"]["database"]["secretRef"]["name"] = json!("db");
         run["spec"]["preflight"] = json!({"minFreeSpace": "1"});
@@ -367,7 +374,7 @@ impl Run {
     /// Name and namespace alone.
     pub fn bare(&self) -> Value {
         json!({
-            "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "BackfillRun",
+            "apiVersion": format!("{GROUP}/v1alpha1"), "kind": KIND,
             "metadata": {"name": self.name, "namespace": self.namespace},
         })
     }
