@@ -306,6 +306,7 @@ mod tests {
                 "approval: {policies: [{name: a, requesterMayApprove: true, when: {rowsAbove: 1}}]}\n",
                 "approval.policies[0].requesterMayApprove",
             ),
+            ("approval: {policies: [{name: a, imagesByDigest: true, when: {rowsAbove: 1}}]}\n", "approval.policies[0].imagesByDigest"),
             ("approval: {serviceAccounts: [robot]}\n", "approval.serviceAccounts[0]"),
             ("watchNamespaces: ['']\n", "watchNamespaces[0]"),
             ("exceptNamespaces: ['']\n", "exceptNamespaces[0]"),

@@ -48,6 +48,9 @@ pub struct PolicyConfig {
     /// Whether the requester and the last editor may approve. Default: it does not say; where no policy does, they may not.
     #[serde(default)]
     pub requester_may_approve: Option<bool>,
+    /// The images of the team's Jobs must be named by their digests. Default: false.
+    #[serde(default)]
+    pub images_by_digest: bool,
 }
 
 /// When a floor holds: each limit that is set must be exceeded by the plan.
@@ -89,8 +92,11 @@ impl ApprovalConfig {
             if let Some(minimum) = policy.minimum {
                 from_1_to_10(format!("{field}.minimum"), minimum)?;
             }
-            if policy.minimum.is_none() && policy.requester_may_approve.is_none() {
-                return Err((field, "says nothing: set minimum or requesterMayApprove"));
+            if policy.minimum.is_none() && policy.requester_may_approve.is_none() && !policy.images_by_digest {
+                return Err((field, "says nothing: set minimum, requesterMayApprove or imagesByDigest"));
+            }
+            if policy.when.is_some() && policy.images_by_digest {
+                return Err((format!("{field}.imagesByDigest"), "goes without when: the Jobs run before there is a plan"));
             }
             if policy.when.is_some_and(|risk| risk.limits().next().is_none() || risk.limits().any(|limit| limit < 0)) {
                 return Err((format!("{field}.when"), "needs a limit, and none below 0"));

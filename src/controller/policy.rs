@@ -16,6 +16,7 @@ pub(super) fn of(config: &ApprovalConfig) -> OperatorPolicy {
         }),
         minimum: policy.minimum,
         requester_may_approve: policy.requester_may_approve,
+        images_by_digest: policy.images_by_digest,
     });
     OperatorPolicy {
         minimum_approvals: config.minimum,

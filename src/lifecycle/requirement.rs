@@ -36,6 +36,21 @@ pub struct Floor {
     pub minimum: Option<i32>,
     /// Whether requester and last editor may approve.
     pub requester_may_approve: Option<bool>,
+    /// The images of the team's Jobs must be named by their digests. (Of a policy without `when`.)
+    pub images_by_digest: bool,
+}
+
+impl Floor {
+    fn is_for(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.iter().any(|name| name == namespace)
+    }
+}
+
+impl OperatorPolicy {
+    /// The policy by which images in this namespace must be named by digest.
+    pub(super) fn wants_digests(&self, namespace: &str) -> Option<&str> {
+        self.floors.iter().find(|floor| floor.images_by_digest && floor.is_for(namespace)).map(|floor| floor.name.as_str())
+    }
 }
 
 /// Limits, each of which the plan must exceed.

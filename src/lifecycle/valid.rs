@@ -99,6 +99,18 @@ pub enum Invalid {
         /// What is wrong.
         message: String,
     },
+    /// What a tag names can be moved after the approval.
+    #[error(
+        "{field}: the image {image} is named by a tag, which can be moved after the approval; the policy {policy} wants its digest: NAME@sha256:…"
+    )]
+    ImageByTag {
+        /// Where.
+        field: String,
+        /// The image.
+        image: String,
+        /// The policy of the platform.
+        policy: String,
+    },
     /// Two things have the same name.
     #[error("{field}: the name {name:?} stands there twice: give each its own")]
     DuplicateName {
@@ -119,6 +131,7 @@ impl Invalid {
             Self::BadRegex { .. } => "BadRegex",
             Self::BadSelector { .. } => "BadSelector",
             Self::BadSchema { .. } => "BadSchema",
+            Self::ImageByTag { .. } => "ImageByTag",
             Self::DuplicateName { .. } => "DuplicateName",
         }
     }
@@ -164,8 +177,11 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
     {
         return Err(Invalid::BadDuration { field: "backfill.sql.batch.pause".into(), text: sql.batch.pause.clone() });
     }
+    // What is running is not held up by a policy that came later.
+    let begun = run.status.as_ref().is_some_and(|status| status.mutation_started);
+    let by_digest = policy.wants_digests(&meta.identity.namespace).filter(|_| !begun);
     let team = |field: &str, job: Option<&TeamJob>| match job {
-        Some(job) => check_template(field, job).and_then(|()| positive(&format!("{field}.timeout"), &job.timeout)),
+        Some(job) => check_template(field, job, by_digest).and_then(|()| positive(&format!("{field}.timeout"), &job.timeout)),
         None => Ok(Duration::ZERO),
     };
     let script = spec.backfill.job.as_ref();
@@ -192,13 +208,17 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
     })
 }
 
-fn check_template(field: &str, job: &TeamJob) -> Result<(), Invalid> {
+fn check_template(field: &str, job: &TeamJob, by_digest: Option<&str>) -> Result<(), Invalid> {
     let bad = |message: String| Invalid::BadTemplate { field: format!("{field}.template"), message };
     let template: PodTemplateSpec =
         serde_json::from_value(serde_json::Value::Object(job.template.clone())).map_err(|e| bad(e.to_string()))?;
-    match template.spec {
-        Some(spec) if !spec.containers.is_empty() => Ok(()),
-        _ => Err(bad("spec.containers is missing or empty".into())),
+    let spec = template.spec.filter(|spec| !spec.containers.is_empty());
+    let spec = spec.ok_or_else(|| bad("spec.containers is missing or empty".into()))?;
+    let Some(policy) = by_digest else { return Ok(()) };
+    let images = spec.containers.iter().chain(spec.init_containers.iter().flatten()).filter_map(|c| c.image.as_deref());
+    match images.into_iter().find(|image| !image.contains("@sha256:")) {
+        Some(image) => Err(Invalid::ImageByTag { field: format!("{field}.template"), image: image.into(), policy: policy.into() }),
+        None => Ok(()),
     }
 }
 

@@ -397,3 +397,20 @@ fn a_spec_that_is_changed_between_the_look_and_the_approval_is_not_what_was_appr
     world.pass(false);
     assert!(world.status().message.contains("the entry of maria is about another digest"), "{}", world.status().message);
 }
+
+#[test]
+fn where_the_platform_wants_digests_an_image_with_a_tag_is_refused_before_anything_begins() {
+    let digests = Floor { name: "pinned".into(), images_by_digest: true, ..Floor::default() };
+    let policy = OperatorPolicy { floors: vec![digests], ..OperatorPolicy::default() };
+    let mut run = super::fixtures::run(&super::fixtures::script_spec());
+    let refused = validate(&run, &policy).unwrap_err();
+    assert_eq!(refused.reason(), "ImageByTag");
+    assert!(refused.to_string().contains("team:1") && refused.to_string().contains("the policy pinned"), "{refused}");
+    // What writes already is not held up.
+    run.status = Some(crate::api::BackfillRunStatus { mutation_started: true, ..Default::default() });
+    assert!(validate(&run, &policy).is_ok());
+    let pinned = json!({"spec": {"containers": [{"name": "c", "image": "team@sha256:1"}]}});
+    let mut spec = small_spec();
+    spec["backfill"] = json!({"job": {"dryRun": {"template": pinned}, "apply": {"template": pinned}}});
+    assert!(validate(&super::fixtures::run(&spec), &policy).is_ok());
+}
