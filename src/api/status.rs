@@ -4,7 +4,7 @@
 
 mod approval;
 
-pub use approval::{ApprovalStatus, AwaitingStatus, ConfigMapStatus, FloorStatus, Identity, Subject, VoidedStatus};
+pub use approval::{ApprovalStatus, AwaitingStatus, ConfigMapStatus, EntryStatus, FloorStatus, Identity, Subject, VoidedStatus};
 
 use super::phase::Phase;
 use super::spec::{NotificationEvent, RollbackMethod};
@@ -78,6 +78,10 @@ pub struct BackfillRunStatus {
     /// What was decided about the digest that is asked about, and whether the name is proved.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<ApprovalStatus>,
+    /// Each entry of `spec.approvals` as it was seen first: what its name was worth then it is worth later.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["user"]))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<EntryStatus>,
     /// The latest approval that was voided, and by what.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval_voided: Option<VoidedStatus>,

@@ -6,7 +6,7 @@ use super::requirement::{Requirement, knows_requester, requirement};
 use crate::api::SERVICE_ACCOUNT_PREFIX;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::spec::{Approval, ApprovalEntry, NotificationEvent};
-use crate::api::status::{ApprovalStatus, AwaitingStatus, Identity, Subject, VoidedStatus};
+use crate::api::status::{ApprovalStatus, AwaitingStatus, EntryStatus, Identity, Subject, VoidedStatus};
 
 /// Where the decisions stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,20 +59,18 @@ pub(super) fn standing(pass: &mut Pass<'_>) -> Option<Standing> {
     let (mut approved, mut denied) = (0, None);
     let mut counted = Vec::new();
     for (user, entry) in &pass.run.spec.approvals {
-        let identity = identity(pass, user, entry);
         let refusal = why_not(pass, &awaiting, user, entry);
         if refusal.as_ref().is_some_and(|refusal| !matches!(refusal, Refusal::Unproved(_))) {
             continue;
         }
         let known = recorded(pass, user, entry);
-        // One whose name is not proved is remembered, so that it does not pass for proved later.
         counted.push(ApprovalStatus {
             user: user.clone(),
             decision: entry.decision,
             subject: awaiting.subject,
             digest: entry.digest.clone(),
             at: known.map_or(pass.now, |a| a.at),
-            identity,
+            identity: identity(pass, user),
             message: pass.observed.messages.get(user).cloned(),
         });
         match entry.decision {
@@ -123,13 +121,27 @@ fn recorded<'p>(pass: &'p Pass<'_>, user: &str, entry: &ApprovalEntry) -> Option
     pass.status.approvals.iter().find(|a| a.user == user && a.decision == entry.decision && a.digest == entry.digest)
 }
 
-/// Proved when the entry was seen first, or not at all: policies that come later say nothing about what was written before.
-fn identity(pass: &Pass<'_>, user: &str, entry: &ApprovalEntry) -> Identity {
-    match recorded(pass, user, entry) {
-        Some(known) => known.identity,
-        None if pass.observed.admission == Some(AdmissionObservation::InForce) => Identity::Verified,
-        None => Identity::Unverified,
+/// Writes down what each entry's name is worth when the entry is seen first, whatever is asked then: policies that come
+/// later say nothing about what was written before, and a digest may be asked about again.
+pub(super) fn note_entries(pass: &mut Pass<'_>) {
+    let said = &pass.run.spec.approvals;
+    let still = |known: &EntryStatus| said.get(&known.user).is_some_and(|e| e.decision == known.decision && e.digest == known.digest);
+    pass.status.entries.retain(still);
+    let identity = match &pass.observed.admission {
+        Some(AdmissionObservation::InForce) => Identity::Verified,
+        Some(AdmissionObservation::Missing { .. }) => Identity::Unverified,
+        None => return,
+    };
+    for (user, entry) in said {
+        if !pass.status.entries.iter().any(|known| &known.user == user) {
+            let (user, digest) = (user.clone(), entry.digest.clone());
+            pass.status.entries.push(EntryStatus { user, decision: entry.decision, digest, identity });
+        }
     }
+}
+
+fn identity(pass: &Pass<'_>, user: &str) -> Identity {
+    pass.status.entries.iter().find(|known| known.user == user).map_or(Identity::Unverified, |known| known.identity)
 }
 
 /// Why an entry does not count, in a sentence.
@@ -168,7 +180,7 @@ fn why_not(pass: &Pass<'_>, awaiting: &AwaitingStatus, user: &str, entry: &Appro
     if user.starts_with(SERVICE_ACCOUNT_PREFIX) && !pass.run.policy.service_accounts.iter().any(|name| name == user) {
         return void(format!("{user} is a service account, which the operator's approval.serviceAccounts does not name"));
     }
-    if pass.run.policy.require_admission && identity(pass, user, entry) == Identity::Unverified {
+    if pass.run.policy.require_admission && identity(pass, user) == Identity::Unverified {
         return Some(Refusal::Unproved(format!(
             "the name {user} is not proved, as the admission policies were not in force when the entry was written: take it back, and approve again once they are"
         )));

@@ -1,5 +1,6 @@
 //! The order of things in one pass. Each line may end it; the order is the precedence.
 
+use super::approval;
 use super::decision::{Decision, Effect, EventNote};
 use super::observed::Observed;
 use super::pass::Pass;
@@ -29,6 +30,7 @@ pub fn decide(run: &ValidRun, status: &BackfillRunStatus, observed: &Observed, n
 
 fn advance(pass: &mut Pass<'_>) {
     latch_abort(pass);
+    approval::note_entries(pass);
     if abandoned(pass) || namespace_gone(pass) || suspended(pass) || aborted(pass) || voided(pass) {
         return;
     }

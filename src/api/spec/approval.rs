@@ -41,6 +41,7 @@ pub enum OnChange {
     Stop,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
 fn is_default(value: &OnChange) -> bool {
     *value == OnChange::default()
 }

@@ -81,6 +81,20 @@ pub struct ApprovalStatus {
     pub message: Option<String>,
 }
 
+/// An entry of `spec.approvals` as it was seen first.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EntryStatus {
+    /// Whose.
+    pub user: String,
+    /// Which decision.
+    pub decision: Approval,
+    /// About which digest, whether it is asked about or not.
+    pub digest: String,
+    /// Whether the admission policies were in force then.
+    pub identity: Identity,
+}
+
 /// Whether a name is proved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Identity {

@@ -3,7 +3,8 @@
 //! That policies are there says little: their binding may be missing, may only warn, or may leave this namespace out. So the
 //! operator sends, as a dry run, a change of this very run that the policy refuses from everybody, and looks who refuses it.
 
-use crate::api::{BackfillRun, BackfillRunStatus, REQUESTED_BY};
+use crate::api::spec::ApprovalEntry;
+use crate::api::{BackfillRun, BackfillRunStatus, Phase, REQUESTED_BY};
 use crate::controller::context::Context;
 use crate::controller::error::{ControllerError, call, code};
 use crate::engine::secrets;
@@ -17,15 +18,21 @@ use std::time::{Duration, Instant};
 /// The answer is taken from memory for so long, while nobody has said anything new.
 const FRESH: Duration = Duration::from_mins(1);
 
-/// Asks, where the last good answer is old, or where somebody has decided since.
+/// Asks where somebody has decided anew, whatever is asked then; and while people are asked, where the last good answer is
+/// old. `None`: nobody needs to know.
 pub(super) async fn observe(
     context: &Context,
     run: &BackfillRun,
     status: &BackfillRunStatus,
-) -> Result<AdmissionObservation, ControllerError> {
+) -> Result<Option<AdmissionObservation>, ControllerError> {
     let namespace = run.namespace().unwrap_or_default();
-    if !decided_since(run, status) && context.policies_seen.lock().await.get(&namespace).is_some_and(|at| at.elapsed() < FRESH) {
-        return Ok(AdmissionObservation::InForce);
+    if !decided_since(run, status) {
+        if status.phase != Phase::AwaitingApproval {
+            return Ok(None);
+        }
+        if context.policies_seen.lock().await.get(&namespace).is_some_and(|at| at.elapsed() < FRESH) {
+            return Ok(Some(AdmissionObservation::InForce));
+        }
     }
     let answer = probe(context, run, &namespace).await?;
     let mut seen = context.policies_seen.lock().await;
@@ -34,12 +41,14 @@ pub(super) async fn observe(
     } else {
         seen.remove(&namespace);
     }
-    Ok(answer)
+    Ok(Some(answer))
 }
 
 fn decided_since(run: &BackfillRun, status: &BackfillRunStatus) -> bool {
-    let known = |user: &str, digest: &str| status.approvals.iter().any(|a| a.user == user && a.digest == digest);
-    run.spec.approvals.iter().any(|(user, entry)| !known(user, &entry.digest))
+    let known = |user: &str, entry: &ApprovalEntry| {
+        status.entries.iter().any(|e| e.user == user && e.digest == entry.digest && e.decision == entry.decision)
+    };
+    run.spec.approvals.iter().any(|(user, entry)| !known(user, entry))
 }
 
 async fn probe(context: &Context, run: &BackfillRun, namespace: &str) -> Result<AdmissionObservation, ControllerError> {

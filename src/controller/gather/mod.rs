@@ -33,8 +33,8 @@ pub(super) async fn observe(
         observed.release = release::observe(context, valid).await?;
         observed.config_maps = Some(config_maps::observe(context, valid, observed.release.as_ref()).await?);
     }
-    if status.phase == Phase::AwaitingApproval {
-        observed.admission = Some(admission::observe(context, run, status).await?);
+    if !status.mutation_started || status.phase == Phase::AwaitingApproval {
+        observed.admission = admission::observe(context, run, status).await?;
         observed.messages = admission::messages(run);
     }
     if needs_flag(status) {

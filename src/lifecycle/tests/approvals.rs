@@ -414,3 +414,47 @@ fn where_the_platform_wants_digests_an_image_with_a_tag_is_refused_before_anythi
     spec["backfill"] = json!({"job": {"dryRun": {"template": pinned}, "apply": {"template": pinned}}});
     assert!(validate(&super::fixtures::run(&spec), &policy).is_ok());
 }
+
+#[test]
+fn a_forged_entry_does_not_pass_for_proved_when_the_same_digest_is_asked_about_again() {
+    let mut spec = small_spec();
+    spec["approval"] = json!({"required": 2});
+    let mut world = World::new(&spec);
+    world.approves = false;
+    world.config_maps = map("1");
+    wait(&mut world);
+    world.admission = missing();
+    says(&mut world, "maria", Approval::Approve);
+    world.pass(false);
+    let digest = world.status().awaiting.unwrap().digest;
+    // The policies are back; a ConfigMap is changed and changed back, so that the very same plan is asked about anew.
+    world.admission = Some(AdmissionObservation::InForce);
+    world.config_maps = map("2");
+    world.pass(false);
+    wait(&mut world);
+    world.config_maps = map("1");
+    world.pass(false);
+    wait(&mut world);
+    assert_eq!(world.status().awaiting.unwrap().digest, digest);
+    says(&mut world, "paul", Approval::Approve);
+    world.pass(false);
+    assert_eq!(world.phase(), Phase::AwaitingApproval);
+    assert!(world.status().message.contains("the name maria is not proved"), "{}", world.status().message);
+
+    // Nor one that was written while nobody was asked at all.
+    let mut world = World::new(&small_spec());
+    world.approves = false;
+    wait(&mut world);
+    says(&mut world, "maria", Approval::Approve);
+    world.run.spec.backup.max_age = "5h".into();
+    world.admission = missing();
+    world.pass(false);
+    assert_eq!(world.phase(), Phase::Preflight);
+    world.admission = Some(AdmissionObservation::InForce);
+    world.run.spec.backup.max_age = "4h".into();
+    world.pass(false);
+    wait(&mut world);
+    world.pass(false);
+    assert_eq!(world.phase(), Phase::AwaitingApproval, "{:?}", world.status());
+    assert!(world.status().message.contains("the name maria is not proved"), "{}", world.status().message);
+}
