@@ -23,7 +23,7 @@ pub const RITA: &str = "rita@example.org";
 pub const OLGA: &str = "olga@example.org";
 /// May do everything with runs but approve, and nothing else.
 pub const EVE: &str = "eve@example.org";
-/// A GitOps controller's account, which may do everything in the namespace.
+/// A `GitOps` controller's account, which may do everything in the namespace.
 pub const ARGO: &str = "system:serviceaccount:NAMESPACE:argocd-application-controller";
 /// An account that the operator's configuration names.
 pub const ROBOT: &str = "system:serviceaccount:NAMESPACE:robot";
@@ -39,7 +39,7 @@ const PLURAL: &str = "guardedruns";
 /// As kubectl names the resource.
 pub const RESOURCE: &str = "guardedruns.admission.backfill.dev";
 const SMALLEST: &str = include_str!("../../examples/smallest/backfillrun.yaml");
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// What all tests share; service accounts have the name of its first namespace in theirs.
 pub struct Stage {

@@ -37,21 +37,21 @@ fn says(world: &mut World, user: &str, decision: Approval) {
     world.run.spec.approvals.insert(user.into(), ApprovalEntry { decision, digest, message: None });
 }
 
-fn missing() -> Option<AdmissionObservation> {
-    Some(AdmissionObservation::Missing { why: "the policy p is not in force".into() })
+fn missing() -> AdmissionObservation {
+    AdmissionObservation::Missing { why: "the policy p is not in force".into() }
 }
 
-fn release(image: &str, commit: &str, environment: &str) -> Option<ReleaseStatus> {
-    Some(ReleaseStatus {
+fn release(image: &str, commit: &str, environment: &str) -> ReleaseStatus {
+    ReleaseStatus {
         workload: "Deployment/app".into(),
         image: image.into(),
         commit: Some(commit.into()),
         environment_hash: environment.into(),
-    })
+    }
 }
 
-fn map(sha256: &str) -> Option<Vec<ConfigMapStatus>> {
-    Some(vec![ConfigMapStatus { name: "script".into(), sha256: sha256.into() }])
+fn map(sha256: &str) -> Vec<ConfigMapStatus> {
+    vec![ConfigMapStatus { name: "script".into(), sha256: sha256.into() }]
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn one_denial_wins_over_any_number_of_approvals() {
 #[test]
 fn without_the_policies_nothing_counts_and_the_run_says_what_is_missing() {
     let mut world = asked(&small_spec());
-    world.admission = missing();
+    world.admission = Some(missing());
     says(&mut world, "maria", Approval::Approve);
     world.pass(false);
     let status = world.status();
@@ -103,7 +103,7 @@ fn where_the_operator_allows_it_an_approval_counts_as_unverified_and_stays_that(
     spec["approval"] = json!({"required": 2});
     let mut world = asked(&spec);
     world.policy.require_admission = false;
-    world.admission = missing();
+    world.admission = Some(missing());
     says(&mut world, "maria", Approval::Approve);
     world.pass(false);
     assert!(!is_true(&world.status().conditions, ConditionType::Stalled));
@@ -119,7 +119,7 @@ fn where_the_operator_allows_it_an_approval_counts_as_unverified_and_stays_that(
 fn an_entry_of_before_the_policies_counts_when_it_is_given_again() {
     let mut world = asked(&small_spec());
     world.policy.require_admission = false;
-    world.admission = missing();
+    world.admission = Some(missing());
     let mut spec = world.run.spec.clone();
     spec.approval.required = 2;
     world.run.spec = spec;
@@ -322,13 +322,13 @@ fn each_change_of_what_was_approved_voids_it_by_its_name() {
         spec["approval"] = json!({"required": 2});
         let mut world = World::new(&spec);
         world.approves = false;
-        (world.release, world.config_maps) = (same(), map("1"));
+        (world.release, world.config_maps) = (Some(same()), Some(map("1")));
         wait(&mut world);
         says(&mut world, "maria", Approval::Approve);
         world.pass(false);
         let old = world.status();
         assert_eq!((old.phase, old.approvals.len()), (Phase::AwaitingApproval, 1), "{reason}");
-        (world.release, world.config_maps) = (found, maps);
+        (world.release, world.config_maps) = (Some(found), Some(maps));
         world.pass(false);
         let status = world.status();
         assert_eq!((status.phase, status.approvals.len(), status.plan), (Phase::Preflight, 0, None), "{reason}");
@@ -349,9 +349,9 @@ fn a_run_that_is_told_to_stop_on_a_change_fails_by_its_name() {
     spec["approval"] = json!({"onChange": "Stop"});
     let mut world = World::new(&spec);
     world.approves = false;
-    world.config_maps = map("1");
+    world.config_maps = Some(map("1"));
     wait(&mut world);
-    world.config_maps = map("2");
+    world.config_maps = Some(map("2"));
     world.pass(false);
     let status = world.status();
     assert_eq!((status.phase, status.history.last().unwrap().reason.as_str()), (Phase::Failed, "ConfigMapChanged"));
@@ -360,12 +360,12 @@ fn a_run_that_is_told_to_stop_on_a_change_fails_by_its_name() {
 #[test]
 fn a_release_that_changes_while_the_database_is_waited_for_ends_the_run_before_it_writes() {
     let mut world = World::new(&full_spec());
-    world.release = release("app@sha256:1", "4f2c", "env");
+    world.release = Some(release("app@sha256:1", "4f2c", "env"));
     while world.status().current_step != Some(Step::Claim) {
         world.pass(false);
     }
     assert!(world.status().mutation_started);
-    world.release = release("app@sha256:2", "4f2c", "env");
+    world.release = Some(release("app@sha256:2", "4f2c", "env"));
     assert_eq!(world.settle(50), Phase::RolledBack);
     assert_eq!((world.made(Step::Migrate), world.made(Step::Apply)), (0, 0));
     assert_eq!(world.status().approval_voided.map(|v| v.reason), Some("ImageChanged".into()));
@@ -421,18 +421,18 @@ fn a_forged_entry_does_not_pass_for_proved_when_the_same_digest_is_asked_about_a
     spec["approval"] = json!({"required": 2});
     let mut world = World::new(&spec);
     world.approves = false;
-    world.config_maps = map("1");
+    world.config_maps = Some(map("1"));
     wait(&mut world);
-    world.admission = missing();
+    world.admission = Some(missing());
     says(&mut world, "maria", Approval::Approve);
     world.pass(false);
     let digest = world.status().awaiting.unwrap().digest;
     // The policies are back; a ConfigMap is changed and changed back, so that the very same plan is asked about anew.
     world.admission = Some(AdmissionObservation::InForce);
-    world.config_maps = map("2");
+    world.config_maps = Some(map("2"));
     world.pass(false);
     wait(&mut world);
-    world.config_maps = map("1");
+    world.config_maps = Some(map("1"));
     world.pass(false);
     wait(&mut world);
     assert_eq!(world.status().awaiting.unwrap().digest, digest);
@@ -447,7 +447,7 @@ fn a_forged_entry_does_not_pass_for_proved_when_the_same_digest_is_asked_about_a
     wait(&mut world);
     says(&mut world, "maria", Approval::Approve);
     world.run.spec.backup.max_age = "5h".into();
-    world.admission = missing();
+    world.admission = Some(missing());
     world.pass(false);
     assert_eq!(world.phase(), Phase::Preflight);
     world.admission = Some(AdmissionObservation::InForce);

@@ -151,7 +151,7 @@ async fn without_the_policies_no_approval_counts_until_they_are_there() {
     // The policies leave this one namespace out, as if somebody had weakened them: the operator asks again with each new entry.
     policies(&scene, Some(&scene.namespace));
     let forged = json!({"spec": {"approvals": {lab().maria.name: {"decision": "Approve", "digest": awaiting.digest}}}});
-    until("the API server takes a forged entry", Duration::from_secs(60), async || run.patched_by(&lab().dana, &forged).map(drop)).await;
+    until("the API server takes a forged entry", Duration::from_mins(1), async || run.patched_by(&lab().dana, &forged).map(drop)).await;
     let message = run.stalls("AdmissionMissing").await;
     assert!(message.contains("is not in force in namespace"), "{message}");
     let status = run.status().await;
@@ -163,7 +163,7 @@ async fn without_the_policies_no_approval_counts_until_they_are_there() {
     let words = format!("the name {} is not proved", lab().maria.name);
     run.until("the forged entry is remembered", |status| status.message.contains(&words).then_some(())).await;
     // Maria takes it back, and says it herself.
-    until("Maria takes it back", Duration::from_secs(60), async || {
+    until("Maria takes it back", Duration::from_mins(1), async || {
         run.patched_by(&lab().maria, &json!({"spec": {"approvals": {lab().maria.name: null}}})).map(drop)
     })
     .await;
