@@ -3,6 +3,10 @@
 //! Read once, at the start. It holds no secret: addresses and keys of channels are files, mounted from Secrets, and are
 //! read anew for each message, so that a rotated Secret needs no restart.
 
+mod approval;
+
+pub use approval::{ApprovalConfig, PolicyConfig, RiskConfig};
+
 use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -33,9 +37,9 @@ pub struct OperatorConfig {
     /// Namespaces whose runs are not served: another operator works there. Default: none.
     #[serde(default)]
     pub except_namespaces: Vec<String>,
-    /// What no run may go below.
+    /// What approvals must be, whatever a run says.
     #[serde(default)]
-    pub approval: ApprovalFloor,
+    pub approval: ApprovalConfig,
 }
 
 fn lease() -> String {
@@ -80,20 +84,6 @@ impl PullPolicy {
             Self::IfNotPresent => "IfNotPresent",
             Self::Never => "Never",
         }
-    }
-}
-
-/// What no run may go below.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ApprovalFloor {
-    /// Fewest people who must approve, whatever a run says. From 1 to 10.
-    pub minimum: i32,
-}
-
-impl Default for ApprovalFloor {
-    fn default() -> Self {
-        Self { minimum: 1 }
     }
 }
 
@@ -210,9 +200,7 @@ impl OperatorConfig {
         if self.monitor_cluster_role.is_empty() {
             return invalid("monitorClusterRole".into(), "is empty");
         }
-        if !(1..=10).contains(&self.approval.minimum) {
-            return invalid("approval.minimum".into(), "must be from 1 to 10");
-        }
+        self.approval.check().or_else(|(field, problem)| invalid(field, problem))?;
         let mut names = BTreeSet::new();
         for (index, channel) in self.channels.iter().enumerate() {
             let field = format!("channels[{index}].name");
@@ -310,6 +298,16 @@ mod tests {
             ("channels: [{name: a}]\n", "channel a: set exactly one of slack and webhook"),
             ("channels: [{name: a, slack: {urlFile: u}}, {name: a, slack: {urlFile: u}}]\n", "channels[1].name"),
             ("approval: {minimum: 0}\n", "approval.minimum"),
+            ("approval: {policies: [{name: a, minimum: 11}]}\n", "approval.policies[0].minimum"),
+            ("approval: {policies: [{name: a}]}\n", "approval.policies[0]: says nothing"),
+            ("approval: {policies: [{name: a, minimum: 2, when: {}}]}\n", "approval.policies[0].when"),
+            ("approval: {policies: [{name: a, minimum: 2, when: {rowsAbove: -1}}]}\n", "approval.policies[0].when"),
+            (
+                "approval: {policies: [{name: a, requesterMayApprove: true, when: {rowsAbove: 1}}]}\n",
+                "approval.policies[0].requesterMayApprove",
+            ),
+            ("approval: {policies: [{name: a, imagesByDigest: true, when: {rowsAbove: 1}}]}\n", "approval.policies[0].imagesByDigest"),
+            ("approval: {serviceAccounts: [robot]}\n", "approval.serviceAccounts[0]"),
             ("watchNamespaces: ['']\n", "watchNamespaces[0]"),
             ("exceptNamespaces: ['']\n", "exceptNamespaces[0]"),
         ];

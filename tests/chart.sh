@@ -32,10 +32,13 @@ main() {
     taken_by_the_server all --values "$work/all-values.yaml"
     says all "kind: PodMonitor" "kind: ServiceMonitor" "kind: PodDisruptionBudget" "kind: NetworkPolicy" \
         "secretName: audit-webhook" "urlFile: /etc/backfill-operator/channels/audit/url" "helm.sh/resource-policy: keep" \
-        "minimum: 2" "image: registry.example.org/operator:1@sha256:"
+        "minimum: 2" "rowsAbove: 100000" "variables.user in [\"system:serviceaccount:ci:gate\"]" "image: registry.example.org/operator:1@sha256:"
+    policies_where_they_are_wanted
     says_not default "kind: PodMonitor" "kind: PodDisruptionBudget" "kind: NetworkPolicy" "secretName:"
 
     refuses "set exactly one" 'channels=[{"name":"a"}]' 'channels' oneOf
+    refuses "a requester who may approve where rows are few" 'approval.policies=[{"name":"a","when":{"rowsAbove":1},"requesterMayApprove":true}]' 'requesterMayApprove'
+    refuses "a person as service account" 'approval.serviceAccounts=["maria"]' 'serviceAccounts'
     refuses "unknown values" 'replica=2' 'replica'
     refuses "a channel's address in the values" 'channels=[{"name":"a","slack":{"url":"https://x"}}]' 'url'
 
@@ -50,7 +53,15 @@ replicas: 2
 image: {repository: registry.example.org/operator, tag: "1", digest: "sha256:$(printf '0%.0s' {1..64})"}
 imagePullSecrets: [{name: pull}]
 watchNamespaces: [$namespace]
-approval: {minimum: 2}
+approval:
+  minimum: 2
+  requireAdmission: false
+  serviceAccounts: ["system:serviceaccount:ci:gate"]
+  policies:
+    - {name: production, namespaces: [shop], minimum: 3}
+    - {name: many-rows, when: {rowsAbove: 100000}, minimum: 2}
+    - {name: sandbox, namespaces: [sandbox], requesterMayApprove: true}
+    - {name: not-here, namespaces: [shop], requesterMayApprove: false}
 channels:
   - {name: team-db, slack: {secret: {name: team-db-slack}}}
   - {name: audit, webhook: {secret: {name: audit-webhook, urlKey: address, keyKey: hmac}}}
@@ -116,9 +127,23 @@ refuses() { # what, --set-json, words of the answer
     done
 }
 
+# Deny and Fail, in the namespaces of the release and in no other; and names that the server writes down where it can.
+policies_where_they_are_wanted() {
+    local kinds=admissionregistration.k8s.io names="kind: MutatingAdmissionPolicy"
+    says default "kind: ValidatingAdmissionPolicy" "failurePolicy: Fail" "validationActions: [Deny]" "request.namespace in []"
+    says_not default "namespaceSelector:" "$names"
+    says all "operator: In, values: [\"$namespace\"]" "(request.namespace in [\"sandbox\"]) && !(request.namespace in [\"shop\"])"
+    helm template except "$chart" --set 'exceptNamespaces={a,b}' --api-versions "$kinds/v1/MutatingAdmissionPolicy" >"$work/except.yaml"
+    says except "operator: NotIn, values: [\"a\",\"b\"]" "$names" "apiVersion: $kinds/v1"
+    helm template without "$chart" --set admission.enabled=false >"$work/without.yaml"
+    says_not without "AdmissionPolicy"
+    helm template rights "$chart" --set admission.creatorRights=false >"$work/rights.yaml"
+    says_not rights "may not create jobs"
+}
+
 install() { # helm options
     # Without pods, and without what belongs to the whole cluster and may be another's.
-    helm upgrade --install chart-test "$chart" --namespace "$namespace" --set replicas=0 --set crds.install=false --set rbac.personas=false "$@" >/dev/null
+    helm upgrade --install chart-test "$chart" --namespace "$namespace" --set replicas=0 --set crds.install=false --set rbac.personas=false --set admission.enabled=false "$@" >/dev/null
 }
 
 may() { # verb, resource[/name][:subresource], namespace

@@ -20,6 +20,8 @@ pub enum ConditionType {
     Approved,
     /// Somebody said no.
     Denied,
+    /// The API server holds the names in approvals against who sends them.
+    IdentityVerified,
     /// The migrations ran.
     Migrated,
     /// The rows are written.
@@ -58,6 +60,7 @@ impl ConditionType {
             Self::Validated => "Validated",
             Self::Approved => "Approved",
             Self::Denied => "Denied",
+            Self::IdentityVerified => "IdentityVerified",
             Self::Migrated => "Migrated",
             Self::Applied => "Applied",
             Self::Verified => "Verified",

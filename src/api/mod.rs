@@ -26,3 +26,7 @@ pub const RUN_UID_LABEL: &str = "backfill.dev/run-uid";
 pub const STEP_LABEL: &str = "backfill.dev/step";
 /// Annotation: who asked for the run. That person's own approval does not count.
 pub const REQUESTED_BY: &str = "backfill.dev/requested-by";
+/// Annotation: who edited the spec last. That person's own approval does not count either.
+pub const EDITED_BY: &str = "backfill.dev/edited-by";
+/// With this the names of service accounts begin. They are no people.
+pub const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";

@@ -2,8 +2,12 @@
 //!
 //! Budget: 128 KiB. Nothing in here may hold a secret.
 
+mod approval;
+
+pub use approval::{ApprovalStatus, AwaitingStatus, ConfigMapStatus, EntryStatus, FloorStatus, Identity, Subject, VoidedStatus};
+
 use super::phase::Phase;
-use super::spec::{Approval, NotificationEvent, RollbackMethod};
+use super::spec::{NotificationEvent, RollbackMethod};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
@@ -54,6 +58,9 @@ pub struct BackfillRunStatus {
     /// The release found at preflight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<ReleaseStatus>,
+    /// The ConfigMaps that the workload's environment and the team's Jobs read, as they were at preflight.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub config_maps: Vec<ConfigMapStatus>,
     /// The database found at preflight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseStatus>,
@@ -72,9 +79,16 @@ pub struct BackfillRunStatus {
     /// What people are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub awaiting: Option<AwaitingStatus>,
-    /// The decisions that counted.
+    /// What was decided about the digest that is asked about, and whether the name is proved.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<ApprovalStatus>,
+    /// Each entry of `spec.approvals` as it was seen first: what its name was worth then it is worth later.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["user"]))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<EntryStatus>,
+    /// The latest approval that was voided, and by what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval_voided: Option<VoidedStatus>,
     /// How many approvals were asked for the last time: the run's number, the operator's floor, and one more where the
     /// requester is not known.
     #[serde(skip_serializing_if = "is_zero")]
@@ -532,57 +546,6 @@ pub struct InvalidStatus {
     pub pointer: String,
     /// What the schema asks there; never the value.
     pub message: String,
-}
-
-/// What people are asked for.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AwaitingStatus {
-    /// Of what.
-    pub subject: Subject,
-    /// The digest that approvals must name.
-    pub digest: String,
-    /// What is asked, in a sentence.
-    pub question: String,
-    /// How many approvals are needed.
-    pub required: i32,
-    /// Since when.
-    #[schemars(with = "String")]
-    pub since: Timestamp,
-    /// Until when.
-    #[schemars(with = "String")]
-    pub deadline: Timestamp,
-    /// The command to copy.
-    pub command: String,
-}
-
-/// What an approval is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Subject {
-    /// A plan.
-    Plan,
-    /// What a restore would lose.
-    Restore,
-}
-
-/// A decision that counted.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ApprovalStatus {
-    /// Whose.
-    pub user: String,
-    /// Which.
-    pub decision: Approval,
-    /// About what.
-    pub subject: Subject,
-    /// About which digest.
-    pub digest: String,
-    /// When it was seen.
-    #[schemars(with = "String")]
-    pub at: Timestamp,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
 }
 
 /// How far the step in hand is.

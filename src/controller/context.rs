@@ -5,7 +5,10 @@ use super::metrics::Metrics;
 use crate::config::OperatorConfig;
 use kube::Client;
 use kube::runtime::events::Recorder;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Mutex;
 
 /// What every pass works with.
 #[derive(Clone)]
@@ -20,4 +23,6 @@ pub struct Context {
     pub health: Arc<Health>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// In which namespaces the admission policies were in force, and when.
+    pub policies_seen: Arc<Mutex<HashMap<String, Instant>>>,
 }

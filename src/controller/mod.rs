@@ -14,6 +14,7 @@ mod jobs;
 pub mod lease;
 pub mod metrics;
 pub mod notifier;
+mod policy;
 mod reconcile;
 mod serve;
 mod watch;

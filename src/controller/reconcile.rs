@@ -2,9 +2,9 @@
 
 use super::context::Context;
 use super::error::{ControllerError, call};
-use super::{act, commit, events, gather};
+use super::{act, commit, events, gather, policy};
 use crate::api::{BackfillRun, BackfillRunStatus};
-use crate::lifecycle::{self, Decision, OperatorPolicy, RunMeta};
+use crate::lifecycle::{self, Decision, RunMeta};
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt as _};
@@ -25,11 +25,11 @@ pub(super) async fn reconcile(cached: Arc<BackfillRun>, context: Arc<Context>) -
     let Some(run) = call("reading the run", runs.get_opt(&cached.name_any())).await? else {
         return Ok(Action::await_change());
     };
-    let policy = OperatorPolicy { minimum_approvals: context.config.approval.minimum };
+    let policy = policy::of(&context.config.approval);
     let status = run.status.clone().unwrap_or_default();
 
     // 1. validate (no client)
-    let valid = lifecycle::validate(&run, policy);
+    let valid = lifecycle::validate(&run, &policy);
     // 2. gather (all reads) and 3. decide (pure)
     let decision = match &valid {
         Ok(valid) => {

@@ -56,8 +56,14 @@ pub async fn serve(config: &Path, address: SocketAddr, stop: CancellationToken) 
     let lease_client = lease::client().await?;
     let pod = std::env::var("POD_NAME").unwrap_or_else(|_| "backfill-operator".into());
     let reporter = Reporter { controller: "backfill-operator".into(), instance: Some(pod.clone()) };
-    let context =
-        Context { recorder: Recorder::new(client.clone(), reporter), client, config, health: health.clone(), metrics: metrics.clone() };
+    let context = Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        config,
+        health: health.clone(),
+        metrics: metrics.clone(),
+        policies_seen: Arc::default(),
+    };
     let namespace = std::env::var("POD_NAMESPACE").unwrap_or_else(|_| "default".into());
     let candidate = Candidate::new(&namespace, &context.config.lease, &pod);
 

@@ -1,5 +1,6 @@
 //! The order of things in one pass. Each line may end it; the order is the precedence.
 
+use super::approval;
 use super::decision::{Decision, Effect, EventNote};
 use super::observed::{Observed, Problem};
 use super::pass::Pass;
@@ -7,6 +8,7 @@ use super::phases;
 use super::references;
 use super::step;
 use super::valid::{Invalid, RunMeta, ValidRun};
+use super::voided::{reference_changed, voided};
 use crate::api::Phase;
 use crate::api::conditions::{self, ConditionType, Truth};
 use crate::api::spec::NotificationEvent;
@@ -29,6 +31,7 @@ pub fn decide(run: &ValidRun, status: &BackfillRunStatus, observed: &Observed, n
 
 fn advance(pass: &mut Pass<'_>) {
     latch_abort(pass);
+    approval::note_entries(pass);
     if abandoned(pass)
         || namespace_gone(pass)
         || let_go(pass)
@@ -181,6 +184,7 @@ fn resume(pass: &mut Pass<'_>, pause: SignedDuration) {
     let shift = |moment: Timestamp| moment.checked_add(pause).unwrap_or(Timestamp::MAX);
     if let Some(awaiting) = pass.status.awaiting.as_mut() {
         awaiting.deadline = shift(awaiting.deadline);
+        awaiting.remind_at = awaiting.remind_at.map(shift);
     }
     if let Some(monitor) = pass.status.monitor.as_mut() {
         monitor.until = monitor.until.map(shift);
@@ -216,33 +220,6 @@ fn aborted(pass: &mut Pass<'_>) -> bool {
     }
 }
 
-/// True where the pass ends here because what the plan was made for has changed.
-fn voided(pass: &mut Pass<'_>) -> bool {
-    let planning = matches!(pass.status.phase, Phase::Preflight | Phase::BackingUp | Phase::Planning | Phase::AwaitingApproval);
-    if pass.status.mutation_started || !planning {
-        return false;
-    }
-    let (reason, message) = if pass.status.spec_hash != pass.run.spec_hash {
-        ("SpecChanged", "the spec has changed: what was planned for the old one is void".to_owned())
-    } else if release_changed(pass) {
-        ("ReleaseChanged", "the workload has another image, commit or environment: what was planned for the old one is void".to_owned())
-    } else if let Some(changed) = reference_changed(pass) {
-        ("ReferenceChanged", format!("{changed} has another content: what was planned for the old one is void"))
-    } else {
-        return false;
-    };
-    if step::stop(pass, &message) {
-        phases::preflight::begin(pass, reason, &message);
-    }
-    true
-}
-
-/// Which reference leads elsewhere than at preflight.
-fn reference_changed(pass: &Pass<'_>) -> Option<String> {
-    let found = &pass.resolved.as_ref().ok()?.found;
-    (found != &pass.status.references).then(|| references::changed(&pass.status.references, found))
-}
-
 /// True where the pass ends here because a step could not be told what the spec refers to. A step in hand goes on; its end is
 /// read when the reference leads somewhere again. Not on the way back, which needs no reference and must not wait for one.
 fn unresolved(pass: &mut Pass<'_>) -> bool {
@@ -271,13 +248,6 @@ fn unresolved(pass: &mut Pass<'_>) -> bool {
     pass.stall(&problem.reason, &problem.message);
     pass.look_again(Duration::from_secs(10));
     true
-}
-
-fn release_changed(pass: &Pass<'_>) -> bool {
-    match &pass.observed.release {
-        Some(Ok(found)) => pass.status.release.as_ref().is_some_and(|recorded| recorded != &found.status),
-        _ => false,
-    }
 }
 
 /// The conditions that follow from the phase.

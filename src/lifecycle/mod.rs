@@ -14,15 +14,21 @@ mod pass;
 mod phases;
 mod plan_digest;
 mod references;
+mod requirement;
 mod step;
 #[cfg(test)]
 mod tests;
 mod throttled;
 mod valid;
+mod voided;
 
 pub use decide::{decide, effect_refused, refuse};
 pub use decision::{Decision, Effect, EventNote, StartStep};
-pub use observed::{FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey, StepObservation, TeamEnd};
+pub use observed::{
+    AdmissionObservation, FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey, StepObservation, TeamEnd,
+};
 pub use phases::terminal::report_name;
 pub use references::{Contents, Resolved, are_needed, kept, references, resolve};
-pub use valid::{Invalid, OperatorPolicy, RunMeta, ValidRun, validate};
+pub use requirement::{Floor, OperatorPolicy, Risk};
+pub use valid::{Invalid, RunMeta, ValidRun, validate};
+pub use voided::before_the_first_write;

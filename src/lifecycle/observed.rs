@@ -1,7 +1,7 @@
 //! What `gather` saw. Nothing else reaches the decision from outside.
 
 use super::references::Contents;
-use crate::api::status::ReleaseStatus;
+use crate::api::status::{ConfigMapStatus, ReleaseStatus};
 use crate::protocol::{Progress, StepReport, Verdict};
 use std::collections::BTreeMap;
 
@@ -14,6 +14,12 @@ pub struct Observed {
     pub release: Option<Result<ReleaseFound, Problem>>,
     /// Contents that the spec refers to; `None` where none were read. `Err`: what to change.
     pub references: Option<Result<Contents, Problem>>,
+    /// The ConfigMaps that workload and Jobs read, by name; `None` where they were not read.
+    pub config_maps: Option<Vec<ConfigMapStatus>>,
+    /// Whether the API server proves the names in approvals; `None` where nobody asked.
+    pub admission: Option<AdmissionObservation>,
+    /// The messages of approvals, without what looks like a secret, by user name.
+    pub messages: BTreeMap<String, String>,
     /// The flag; `None` where it was not read.
     pub flag: Option<FlagObservation>,
     /// The run that holds the database, where this one waits for it.
@@ -31,6 +37,18 @@ pub struct Problem {
     pub reason: String,
     /// What to change.
     pub message: String,
+}
+
+/// Whether the admission policies are in force where the run is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdmissionObservation {
+    /// A request that they must refuse was refused by them.
+    InForce,
+    /// It was not.
+    Missing {
+        /// What happened instead.
+        why: String,
+    },
 }
 
 /// The Job of the step in hand.
@@ -109,6 +127,8 @@ pub struct ReleaseFound {
     pub environment: BTreeMap<String, String>,
     /// Variables that come from Secrets: mounted into the preflight pod, never read by the operator.
     pub environment_secrets: BTreeMap<String, SecretKey>,
+    /// Names of the ConfigMaps that its environment is made of.
+    pub config_maps: Vec<String>,
 }
 
 /// One key of a Secret.

@@ -1,7 +1,8 @@
 //! Validate: from what a person wrote to what the decision works with. What CRD rules cannot hold is found here.
 
+use super::requirement::OperatorPolicy;
 use crate::api::spec::{BackfillRun, BackfillRunSpec, SqlBackfill, TeamJob};
-use crate::api::{FINALIZER, REQUESTED_BY, duration, quantity};
+use crate::api::{EDITED_BY, FINALIZER, REQUESTED_BY, duration, quantity};
 use crate::protocol::RunIdentity;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
@@ -22,13 +23,8 @@ pub struct RunMeta {
     pub finalizer: bool,
     /// Who asked for the run, where it is known.
     pub requested_by: Option<String>,
-}
-
-/// What the operator's configuration says about every run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OperatorPolicy {
-    /// At least so many approvals; a run can only ask for more.
-    pub minimum_approvals: i32,
+    /// Who edited its spec last, where it was not the requester.
+    pub edited_by: Option<String>,
 }
 
 /// A run that can be worked with.
@@ -40,8 +36,10 @@ pub struct ValidRun {
     pub spec: BackfillRunSpec,
     /// SHA-256 of the data-relevant spec as the user wrote it.
     pub spec_hash: String,
-    /// How many approvals are needed, with the operator's floor and one more where the requester is not known.
-    pub approvals_required: i32,
+    /// What the operator's configuration says.
+    pub policy: OperatorPolicy,
+    /// After how long people are reminded.
+    pub remind_after: Duration,
     /// How long approvals are waited for.
     pub approval_timeout: Duration,
     /// How long the dump may take.
@@ -115,6 +113,18 @@ pub enum Invalid {
         /// The column.
         column: String,
     },
+    /// What a tag names can be moved after the approval.
+    #[error(
+        "{field}: the image {image} is named by a tag, which can be moved after the approval; the policy {policy} wants its digest: NAME@sha256:…"
+    )]
+    ImageByTag {
+        /// Where.
+        field: String,
+        /// The image.
+        image: String,
+        /// The policy of the platform.
+        policy: String,
+    },
     /// Two things have the same name.
     #[error("{field}: the name {name:?} stands there twice: give each its own")]
     DuplicateName {
@@ -137,6 +147,7 @@ impl Invalid {
             Self::BadSelector { .. } => "BadSelector",
             Self::BadSchema { .. } => "BadSchema",
             Self::ColumnNotWritten { .. } => "ColumnNotWritten",
+            Self::ImageByTag { .. } => "ImageByTag",
             Self::DuplicateName { .. } => "DuplicateName",
         }
     }
@@ -155,7 +166,8 @@ impl RunMeta {
             generation: run.metadata.generation,
             deleting: run.metadata.deletion_timestamp.is_some(),
             finalizer: run.finalizers().iter().any(|f| f == FINALIZER),
-            requested_by: run.annotations().get(REQUESTED_BY).cloned(),
+            requested_by: run.annotations().get(REQUESTED_BY).filter(|name| !name.is_empty()).cloned(),
+            edited_by: run.annotations().get(EDITED_BY).filter(|name| !name.is_empty()).cloned(),
         }
     }
 }
@@ -164,7 +176,7 @@ impl RunMeta {
 ///
 /// # Errors
 /// [`Invalid`] says what to change.
-pub fn validate(run: &BackfillRun, policy: OperatorPolicy) -> Result<ValidRun, Invalid> {
+pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, Invalid> {
     let spec = &run.spec;
     let meta = RunMeta::of(run);
     check_names(spec)?;
@@ -180,15 +192,20 @@ pub fn validate(run: &BackfillRun, policy: OperatorPolicy) -> Result<ValidRun, I
     if let Some(sql) = &spec.backfill.sql {
         check_settings(sql)?;
     }
+    // What is running is not held up by a policy that came later.
+    let begun = run.status.as_ref().is_some_and(|status| status.mutation_started);
+    let by_digest = policy.wants_digests(&meta.identity.namespace).filter(|_| !begun);
     let team = |field: &str, job: Option<&TeamJob>| match job {
-        Some(job) => check_template(field, job).and_then(|()| positive(&format!("{field}.timeout"), &job.timeout)),
+        Some(job) => check_template(field, job, by_digest).and_then(|()| positive(&format!("{field}.timeout"), &job.timeout)),
         None => Ok(Duration::ZERO),
     };
     let script = spec.backfill.job.as_ref();
-    let unknown_requester = i32::from(meta.requested_by.is_none());
+    let approval_timeout = positive("approval.timeout", &spec.approval.timeout)?;
+    let remind_after = spec.approval.remind_after.as_ref().map(|text| positive("approval.remindAfter", text)).transpose()?;
     Ok(ValidRun {
-        approvals_required: spec.approval.required.max(policy.minimum_approvals) + unknown_requester,
-        approval_timeout: positive("approval.timeout", &spec.approval.timeout)?,
+        policy: policy.clone(),
+        approval_timeout,
+        remind_after: remind_after.unwrap_or(approval_timeout / 2),
         backup_timeout: positive("backup.timeout", &spec.backup.timeout)?,
         backup_max_age: positive("backup.maxAge", &spec.backup.max_age)?,
         monitor_duration: spec.monitor.as_ref().map(|m| positive("monitor.duration", &m.duration)).transpose()?,
@@ -228,13 +245,17 @@ fn check_settings(sql: &SqlBackfill) -> Result<(), Invalid> {
     }
 }
 
-fn check_template(field: &str, job: &TeamJob) -> Result<(), Invalid> {
+fn check_template(field: &str, job: &TeamJob, by_digest: Option<&str>) -> Result<(), Invalid> {
     let bad = |message: String| Invalid::BadTemplate { field: format!("{field}.template"), message };
     let template: PodTemplateSpec =
         serde_json::from_value(serde_json::Value::Object(job.template.clone())).map_err(|e| bad(e.to_string()))?;
-    match template.spec {
-        Some(spec) if !spec.containers.is_empty() => Ok(()),
-        _ => Err(bad("spec.containers is missing or empty".into())),
+    let spec = template.spec.filter(|spec| !spec.containers.is_empty());
+    let spec = spec.ok_or_else(|| bad("spec.containers is missing or empty".into()))?;
+    let Some(policy) = by_digest else { return Ok(()) };
+    let images = spec.containers.iter().chain(spec.init_containers.iter().flatten()).filter_map(|c| c.image.as_deref());
+    match images.into_iter().find(|image| !image.contains("@sha256:")) {
+        Some(image) => Err(Invalid::ImageByTag { field: format!("{field}.template"), image: image.into(), policy: policy.into() }),
+        None => Ok(()),
     }
 }
 

@@ -53,7 +53,7 @@ impl Facts {
             name: run.metadata.name.clone().unwrap_or_default(),
             uid: run.metadata.uid.clone().unwrap_or_default(),
         };
-        let asks = message.event == NotificationEvent::ApprovalNeeded;
+        let asks = matches!(message.event, NotificationEvent::ApprovalNeeded | NotificationEvent::ApprovalReminder);
         Self {
             event: message.event,
             delivery: delivery(&identity.uid, message),

@@ -20,6 +20,8 @@ pub struct Lab {
     postgres_image: String,
     /// End of the names of this suite's namespaces.
     pub suffix: String,
+    /// Makes runs and steers them.
+    pub dana: User,
     /// May approve.
     pub maria: User,
     /// May approve, too.
@@ -52,6 +54,7 @@ impl Lab {
         channel::install(&cluster)?;
         operator::install(&cluster, operator_image, &suffix)?;
         let lab = Self {
+            dana: User::make(&cluster, users::DANA)?,
             maria: User::make(&cluster, users::MARIA)?,
             paul: User::make(&cluster, users::PAUL)?,
             app_image: app_image.clone(),

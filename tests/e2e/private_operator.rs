@@ -35,6 +35,8 @@ impl<'s> PrivateOperator<'s> {
             "monitorClusterRole": format!("{name}-monitor"),
             "lease": LEASE,
             "watchNamespaces": [scene.namespace],
+            // The installed one's policies leave this namespace out, as it does.
+            "approval": {"requireAdmission": false},
             "steps": {"imagePullPolicy": "IfNotPresent", "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}}},
         });
         let path = |end: &str| scratch().join(format!("{}.{end}", scene.namespace));

@@ -8,7 +8,6 @@ use backfill_operator::api::conditions::{self, ConditionType};
 use backfill_operator::api::status::AwaitingStatus;
 use backfill_operator::api::{BackfillRun, BackfillRunStatus, Phase};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -21,18 +20,19 @@ const STALLED: Duration = Duration::from_mins(1);
 /// A run in the namespace of a case.
 pub struct Run<'s> {
     /// Runs end before their stage goes.
-    _scene: &'s Scene,
+    scene: &'s Scene,
     /// Its name.
     pub name: String,
     api: Api<BackfillRun>,
 }
 
 impl<'s> Run<'s> {
-    /// Applies it with kubectl.
+    /// Dana applies it with kubectl.
     pub fn apply(scene: &'s Scene, manifest: &Value) -> Self {
-        scene.apply(manifest);
+        let arguments = ["--namespace", &scene.namespace, "apply", "--filename", "-"];
+        lab().dana.kubectl(&lab().cluster, &arguments, &manifest.to_string()).unwrap_or_else(|complaint| panic!("{complaint}"));
         let name = manifest["metadata"]["name"].as_str().expect("a name").to_owned();
-        Self { _scene: scene, name, api: Api::namespaced(scene.client.clone(), &scene.namespace) }
+        Self { scene, name, api: Api::namespaced(scene.client.clone(), &scene.namespace) }
     }
 
     /// One that somebody else has applied, or soon will.
@@ -61,10 +61,16 @@ impl<'s> Run<'s> {
         self.get().await.status.unwrap_or_default()
     }
 
-    /// A merge patch of an administrator.
-    pub async fn patch(&self, patch: &Value) {
-        let patched = self.api.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        assert!(patched.is_ok(), "patching the run {} with {patch}: {:?}", self.name, patched.err());
+    /// A merge patch of Dana, who made the run.
+    pub fn patch(&self, patch: &Value) {
+        self.patched_by(&lab().dana, patch).unwrap_or_else(|complaint| panic!("{complaint}"));
+    }
+
+    /// A merge patch of somebody, or what the API server answers.
+    pub fn patched_by(&self, user: &User, patch: &Value) -> Result<String, String> {
+        let namespace = &self.scene.namespace;
+        let arguments = ["--namespace", namespace, "patch", "backfillrun", &self.name, "--type=merge", "--patch-file=/dev/stdin"];
+        user.kubectl(&lab().cluster, &arguments, &patch.to_string())
     }
 
     /// Waits for what a look at the status finds.

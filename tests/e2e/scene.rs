@@ -43,6 +43,9 @@ impl Scene {
         let subjects = [lab.maria.name, lab.paul.name].map(|name| format!("--user={name}"));
         let binding = ["--namespace", &namespace, "create", "rolebinding", "approvers", "--clusterrole=backfill-approver"];
         lab.cluster.kubectl(&[&binding[..], &[&subjects[0], &subjects[1]]].concat(), "");
+        let maker = format!("--user={}", lab.dana.name);
+        // What a run uses its maker may use: edit has Jobs, Secrets and ConfigMaps, and by aggregation the runs.
+        lab.cluster.kubectl(&["--namespace", &namespace, "create", "rolebinding", "makers", "--clusterrole=edit", &maker], "");
         Self { namespace, client: lab.cluster.client().await, database: Database { server: server.into(), name }, begun }
     }
 

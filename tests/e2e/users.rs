@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// Asks for runs, and so approves none.
+/// Makes runs and steers them; approves none.
 pub const DANA: &str = "dana@example.org";
 /// May approve.
 pub const MARIA: &str = "maria@example.org";
@@ -39,6 +39,11 @@ impl User {
         config["users"][0]["user"] = json!({"client-certificate-data": certificate, "client-key-data": STANDARD.encode(key)});
         std::fs::write(&kubeconfig, config.to_string()).map_err(|error| error.to_string())?;
         Ok(Self { name, kubeconfig })
+    }
+
+    /// kubectl of this person, with a text on its input.
+    pub fn kubectl(&self, cluster: &Cluster, arguments: &[&str], stdin: &str) -> Result<String, String> {
+        output(cluster.command("kubectl").env("KUBECONFIG", &self.kubeconfig).args(arguments), stdin)
     }
 
     /// What a shell of this person makes of a command.

@@ -16,12 +16,34 @@ pub struct ApprovalPolicy {
     #[serde(default = "timeout")]
     #[schemars(length(max = 16), regex(pattern = *duration::PATTERN))]
     pub timeout: String,
+    /// After how long people are reminded, once, as a duration. Default: half of the timeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), regex(pattern = *duration::PATTERN))]
+    pub remind_after: Option<String>,
+    /// What happens when the release or a ConfigMap changes before the first write. Default: `PlanAgain`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_change: OnChange,
 }
 
 impl Default for ApprovalPolicy {
     fn default() -> Self {
-        Self { required: required(), timeout: timeout() }
+        Self { required: required(), timeout: timeout(), remind_after: None, on_change: OnChange::PlanAgain }
     }
+}
+
+/// What a change from outside does to a run that has not written yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnChange {
+    /// The run starts over at preflight, plans again and asks again.
+    #[default]
+    PlanAgain,
+    /// The run fails.
+    Stop,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_default(value: &OnChange) -> bool {
+    *value == OnChange::default()
 }
 
 fn required() -> i32 {

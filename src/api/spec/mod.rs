@@ -18,7 +18,7 @@ mod throttle;
 mod verify;
 mod write;
 
-pub use approval::{Approval, ApprovalEntry, ApprovalPolicy};
+pub use approval::{Approval, ApprovalEntry, ApprovalPolicy, OnChange};
 pub use backfill::{
     Audit, Backfill, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill, Validation,
 };

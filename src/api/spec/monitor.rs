@@ -82,6 +82,10 @@ pub struct Notification {
 pub enum NotificationEvent {
     /// Somebody must approve: a plan, or what a restore would lose.
     ApprovalNeeded,
+    /// Somebody must still approve: told once.
+    ApprovalReminder,
+    /// Somebody approved, denied, or took it back.
+    Decided,
     /// All rows are written and verified.
     Applied,
     /// The run failed, was denied, expired or aborted.
@@ -100,6 +104,8 @@ impl NotificationEvent {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ApprovalNeeded => "ApprovalNeeded",
+            Self::ApprovalReminder => "ApprovalReminder",
+            Self::Decided => "Decided",
             Self::Applied => "Applied",
             Self::Failed => "Failed",
             Self::RolledBack => "RolledBack",

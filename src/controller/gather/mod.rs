@@ -1,5 +1,7 @@
 //! Gather: all reads of a pass, each under a timeout, and only those that the run's phase needs.
 
+mod admission;
+mod config_maps;
 mod job;
 mod pod;
 mod references;
@@ -14,7 +16,7 @@ use super::error::{ControllerError, call};
 use crate::api::status::{BackfillRunStatus, FlagIntent};
 use crate::api::{BackfillRun, Phase};
 use crate::flags;
-use crate::lifecycle::{FlagObservation, HolderObservation, Observed, Problem, ValidRun, report_name};
+use crate::lifecycle::{self, FlagObservation, HolderObservation, Observed, Problem, ValidRun, report_name};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{Api, ResourceExt as _};
 
@@ -32,8 +34,13 @@ pub(super) async fn observe(
     }
     observed.namespace_terminating = valid.meta.deleting && namespace_is_terminating(context, run).await?;
     observed.step = job::observe(context, valid, status).await?;
-    if !status.mutation_started {
+    if !status.mutation_started || lifecycle::before_the_first_write(status) {
         observed.release = release::observe(context, valid).await?;
+        observed.config_maps = Some(config_maps::observe(context, valid, observed.release.as_ref()).await?);
+    }
+    if !status.mutation_started || status.phase == Phase::AwaitingApproval {
+        observed.admission = admission::observe(context, run, status).await?;
+        observed.messages = admission::messages(run);
     }
     observed.references = references::observe(context, valid, status).await?;
     if needs_flag(status) {

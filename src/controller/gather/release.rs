@@ -43,6 +43,7 @@ pub(super) async fn observe(context: &Context, run: &ValidRun) -> Result<Option<
             environment_hash: environment_hash(container),
             image,
         },
+        config_maps: super::config_maps::of_container(container),
         ..ReleaseFound::default()
     };
     for check in run.spec.preflight.iter().flat_map(|p| &p.environment) {

@@ -184,7 +184,7 @@ mod tests {
                 }},
             },
         }));
-        let run = validate(&resource.unwrap(), OperatorPolicy { minimum_approvals: 1 }).unwrap();
+        let run = validate(&resource.unwrap(), &OperatorPolicy::default()).unwrap();
         let input = json!({"run": run.meta.identity, "step": step, "attempt": 1, "spec": run.spec, "specHash": ""});
         let start = StartStep {
             step,

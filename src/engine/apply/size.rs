@@ -64,7 +64,8 @@ impl BatchSize {
         if elapsed * 2 <= target {
             self.grow(self.rows.saturating_mul(2), whole);
         } else if elapsed * 4 <= target * 3 {
-            self.grow(fitting(rows, elapsed, target), whole);
+            // Never more than double: a batch that was read under other settings says little about this size.
+            self.grow(fitting(rows, elapsed, target).min(self.rows.saturating_mul(2)), whole);
         } else if elapsed * 4 > target * 5 && self.settings.size.is_none() {
             self.rows = fitting(rows, elapsed, target).max(self.rows / 4).min(self.rows);
             self.bound();

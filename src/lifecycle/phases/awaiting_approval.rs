@@ -45,7 +45,6 @@ pub(super) fn idle(pass: &mut Pass<'_>) {
     match approval::standing(pass) {
         None => rolling_or_failed(pass, "NothingAwaited", "the status does not say what is waited for"),
         Some(Standing::Waiting { missing }) => {
-            pass.go_on();
             approval::explain_waiting(pass, missing);
         }
         Some(Standing::Approved) => approved(pass),
@@ -69,7 +68,9 @@ fn approved_plan(pass: &Pass<'_>) -> bool {
 }
 
 fn approved(pass: &mut Pass<'_>) {
-    let users: Vec<&str> = pass.status.approvals.iter().map(|a| a.user.as_str()).collect();
+    pass.go_on();
+    let counted = pass.status.approvals.iter().filter(|a| approval::proved_enough(pass, a));
+    let users: Vec<String> = counted.map(|a| format!("{} ({})", a.user, a.identity.as_str())).collect();
     let message = format!("approved by {}", users.join(", "));
     pass.set(ConditionType::Approved, Truth::True, "Approved", &message);
     if pass.status.awaiting.as_ref().map(|a| a.subject) == Some(Subject::Restore) {

@@ -4,6 +4,7 @@ use super::{applying, awaiting_approval, planning, rolling_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::status::{HolderStatus, Step};
+use crate::lifecycle::approval;
 use crate::lifecycle::pass::{Pass, later};
 use crate::lifecycle::step::StepEnded;
 use crate::protocol::{Outcome, StepReport};
@@ -90,6 +91,7 @@ pub(super) fn replan_ended(pass: &mut Pass<'_>, ended: StepEnded) {
         }
         pass.enter(Phase::Applying, "PlanUnchanged", "writes the rows");
     } else {
+        approval::void(pass, "PlanChanged", "the rows come out otherwise than approved");
         pass.set(ConditionType::Approved, Truth::Unknown, "PlanChanged", "the rows come out otherwise than approved");
         awaiting_approval::ask_for_plan(pass, "PlanChanged");
     }

@@ -41,7 +41,8 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
 
 /// Takes a plan into the status, with the digest that people approve.
 pub(super) fn accept(pass: &mut Pass<'_>, mut plan: PlanStatus) {
-    plan.digest = plan_digest(&pass.run.meta.identity.uid, pass.spec(), &plan, pass.status.release.as_ref());
+    let (release, config_maps) = (pass.status.release.as_ref(), &pass.status.config_maps);
+    plan.digest = plan_digest(&pass.run.meta.identity.uid, pass.spec(), &plan, release, config_maps);
     plan.planned_at = Some(pass.now);
     pass.status.plan = Some(plan);
 }

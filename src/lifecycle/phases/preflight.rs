@@ -37,6 +37,7 @@ pub(super) fn on_enter(pass: &mut Pass<'_>) {
     status.references = references;
     status.spec_hash.clone_from(&pass.run.spec_hash);
     status.release = pass.observed.release.as_ref().and_then(|r| r.as_ref().ok()).map(|found| found.status.clone());
+    status.config_maps = pass.observed.config_maps.clone().unwrap_or_default();
     status.checks.clear();
     status.backup = None;
     status.plan = None;
@@ -48,6 +49,7 @@ pub(super) fn on_enter(pass: &mut Pass<'_>) {
         ConditionType::Planned,
         ConditionType::Validated,
         ConditionType::Approved,
+        ConditionType::IdentityVerified,
     ] {
         conditions::clear(&mut status.conditions, type_);
     }

@@ -4,7 +4,7 @@ use super::{flag_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::spec::{RollbackMethod, RollbackTrigger};
-use crate::api::status::{CheckResult, CheckStatus, RollbackStatus, Step, Subject};
+use crate::api::status::{BackfillRunStatus, CheckResult, CheckStatus, RollbackStatus, Step, Subject};
 use crate::lifecycle::approval;
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step::StepEnded;
@@ -30,7 +30,7 @@ pub(super) fn idle(pass: &mut Pass<'_>) {
     if !flag_back(pass) {
         return;
     }
-    if !begun(pass) {
+    if !begun(&pass.status) {
         return rolled_back(pass, "nothing had been written");
     }
     let manual = pass.run.spec.rollback.trigger == RollbackTrigger::Manual && pass.status.abort.is_none();
@@ -64,8 +64,8 @@ pub(super) fn go_back(pass: &mut Pass<'_>) {
 }
 
 /// True where a step was started that may have changed something.
-fn begun(pass: &Pass<'_>) -> bool {
-    pass.status.steps.iter().any(|s| matches!(s.step, Step::Migrate | Step::Apply | Step::Script))
+pub(in crate::lifecycle) fn begun(status: &BackfillRunStatus) -> bool {
+    status.steps.iter().any(|s| matches!(s.step, Step::Migrate | Step::Apply | Step::Script))
 }
 
 /// True where a Job of the team was started.

@@ -3,9 +3,10 @@
 use super::fixtures::{full_spec, run, script_spec, small_spec};
 use super::world::{Ending, World};
 use crate::api::conditions::{ConditionType, is_true};
-use crate::api::spec::{Approval, ApprovalEntry};
+use crate::api::spec::{Approval, ApprovalEntry, BackfillRun};
 use crate::api::status::{LossStatus, Step};
 use crate::api::{FINALIZER, Phase};
+use crate::lifecycle::requirement::requirement;
 use crate::lifecycle::{Effect, HolderObservation, Observed, OperatorPolicy, Problem, validate};
 use crate::protocol::{ClaimReport, Holder, LossReport, Outcome, PlanReport, StepReport};
 use jiff::SignedDuration;
@@ -157,10 +158,11 @@ fn an_approval_of_another_digest_or_by_the_requester_does_not_count_and_the_wait
 #[test]
 fn without_a_known_requester_one_more_must_approve() {
     let mut run = run(&small_spec());
-    let policy = OperatorPolicy { minimum_approvals: 2 };
-    assert_eq!(validate(&run, policy).unwrap().approvals_required, 2);
+    let policy = OperatorPolicy { minimum_approvals: 2, ..OperatorPolicy::default() };
+    let required = |run: &BackfillRun| requirement(&validate(run, &policy).unwrap(), None).required;
+    assert_eq!(required(&run), 2);
     run.metadata.annotations = None;
-    assert_eq!(validate(&run, policy).unwrap().approvals_required, 3);
+    assert_eq!(required(&run), 3);
 }
 
 #[test]
@@ -543,7 +545,7 @@ fn a_flag_that_cannot_be_read_stalls_before_anything_begins() {
 fn what_the_api_server_refuses_stalls_until_it_is_taken() {
     let mut world = World::new(&small_spec());
     world.pass(true);
-    let valid = validate(&world.run, OperatorPolicy { minimum_approvals: 1 }).unwrap();
+    let valid = validate(&world.run, &OperatorPolicy::default()).unwrap();
     let status = crate::lifecycle::effect_refused(&valid.meta, &world.status(), "making a step's Job: no such volume", world.now);
     world.run.status = Some(status);
     assert!(is_true(&world.status().conditions, ConditionType::Stalled));
@@ -556,7 +558,7 @@ fn what_the_api_server_refuses_stalls_until_it_is_taken() {
 fn a_selector_that_selects_every_pod_is_refused() {
     let mut spec = full_spec();
     spec["monitor"]["logs"]["selector"] = serde_json::json!({});
-    let refused = validate(&run(&spec), OperatorPolicy { minimum_approvals: 1 }).unwrap_err();
+    let refused = validate(&run(&spec), &OperatorPolicy::default()).unwrap_err();
     assert_eq!(refused.reason(), "BadSelector");
 }
 

@@ -161,7 +161,7 @@ proptest! {
             world.pass(false);
         }
         let observed = world.observed();
-        let valid = crate::lifecycle::validate(&world.run, crate::lifecycle::OperatorPolicy { minimum_approvals: 1 }).unwrap();
+        let valid = crate::lifecycle::validate(&world.run, &crate::lifecycle::OperatorPolicy::default()).unwrap();
         let first = crate::lifecycle::decide(&valid, &world.status(), &observed, world.now);
         let second = crate::lifecycle::decide(&valid, &world.status(), &observed, world.now);
         prop_assert_eq!(first, second);

@@ -169,7 +169,7 @@ fn what_the_engine_would_refuse_stalls_with_its_reason() {
 fn a_sensitive_column_that_no_write_sets_is_refused() {
     let mut world = world();
     world.run.spec.backfill.sql.as_mut().unwrap().sensitive_data.as_mut().unwrap().columns = vec!["b".into()];
-    let refused = validate(&world.run, OperatorPolicy { minimum_approvals: 1 }).unwrap_err();
+    let refused = validate(&world.run, &OperatorPolicy::default()).unwrap_err();
     assert_eq!(refused.reason(), "ColumnNotWritten");
     assert!(refused.to_string().contains("\"b\""), "{refused}");
 }

@@ -2,9 +2,12 @@
 
 use super::fixtures;
 use crate::api::spec::{Approval, ApprovalEntry, BackfillRun};
-use crate::api::status::{BackfillRunStatus, Step};
+use crate::api::status::{BackfillRunStatus, ConfigMapStatus, ReleaseStatus, Step};
 use crate::api::{FINALIZER, Phase};
-use crate::lifecycle::{Contents, Decision, Effect, FlagObservation, Observed, OperatorPolicy, StepObservation, TeamEnd, decide, validate};
+use crate::lifecycle::{
+    AdmissionObservation, Contents, Decision, Effect, FlagObservation, Observed, OperatorPolicy, ReleaseFound, StepObservation, TeamEnd,
+    decide, validate,
+};
 use crate::protocol::settings::annotations;
 use crate::protocol::{Outcome, Progress, StepReport, Verdict};
 use jiff::{SignedDuration, Timestamp};
@@ -40,6 +43,10 @@ pub(super) struct World {
     pub(super) jobs_made: Vec<(Step, i32)>,
     /// How attempts end, by step; the last one of the list stays.
     pub(super) script: BTreeMap<Step, Vec<Ending>>,
+    pub(super) policy: OperatorPolicy,
+    pub(super) admission: Option<AdmissionObservation>,
+    pub(super) release: Option<ReleaseStatus>,
+    pub(super) config_maps: Option<Vec<ConfigMapStatus>>,
     /// Approve whatever is asked.
     pub(super) approves: bool,
     jobs: BTreeMap<String, Job>,
@@ -55,6 +62,10 @@ impl World {
             contents: Contents::new(),
             jobs_made: Vec::new(),
             script: BTreeMap::new(),
+            policy: OperatorPolicy::default(),
+            admission: Some(AdmissionObservation::InForce),
+            release: None,
+            config_maps: None,
             approves: true,
             jobs: BTreeMap::new(),
         }
@@ -84,6 +95,9 @@ impl World {
         let flag = Some(FlagObservation::Value(self.flag.clone()));
         let references = Some(Ok(self.contents.clone()));
         let mut observed = Observed { flag, report_written: self.report_written, references, ..Observed::default() };
+        observed.admission.clone_from(&self.admission);
+        observed.release = self.release.clone().map(|status| Ok(ReleaseFound { status, ..ReleaseFound::default() }));
+        observed.config_maps.clone_from(&self.config_maps);
         let Some(entry) = status.current_step.and_then(|s| status.steps.iter().find(|e| e.step == s)) else { return observed };
         observed.step = Some(self.observe_job(&entry.job_name));
         observed
@@ -146,7 +160,7 @@ impl World {
     }
 
     pub(super) fn pass_with(&mut self, observed: &Observed, crash: bool) -> Decision {
-        let valid = validate(&self.run, OperatorPolicy { minimum_approvals: 1 }).unwrap();
+        let valid = validate(&self.run, &self.policy).unwrap();
         let decision = decide(&valid, &self.status(), observed, self.now);
         self.run.status = Some(decision.status.clone());
         if let Some(effect) = decision.effect.clone().filter(|_| !crash) {

@@ -124,7 +124,7 @@ async fn a_second_run_on_a_database_waits_says_for_whom_and_goes_on_after_the_fi
     assert_eq!(first.status().await.phase, Phase::Applying, "the first is still at it");
 
     // The rest of the first goes fast.
-    first.patch(&json!({"spec": {"backfill": {"sql": {"batch": {"size": 1000, "pause": "0s"}}}}})).await;
+    first.patch(&json!({"spec": {"backfill": {"sql": {"batch": {"size": 1000, "pause": "0s"}}}}}));
     let ended = first.reaches(Phase::Succeeded).await.finished_at.expect("an end");
     let status = second.reaches(Phase::Succeeded).await;
     let wrote = status.steps.iter().find(|step| step.step.slug() == "apply").expect("an apply").started_at;
@@ -146,7 +146,7 @@ async fn a_suspended_run_begins_no_batch_a_resumed_one_goes_on_and_an_aborted_on
     run.approved_by(&lab().maria).await;
     is_under_way(&run, &scene, 20).await;
 
-    run.patch(&json!({"spec": {"suspend": true}})).await;
+    run.patch(&json!({"spec": {"suspend": true}}));
     until("no worker runs", GOES, async || running(&scene, "apply").map_or(Ok(()), |pod| Err(pod.0))).await;
     let stopped_at = written();
     run.until("it says so", |status| status.message.starts_with("suspended").then_some(())).await;
@@ -154,9 +154,9 @@ async fn a_suspended_run_begins_no_batch_a_resumed_one_goes_on_and_an_aborted_on
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!((written(), run.status().await.phase), (stopped_at, Phase::Applying), "no batch is begun while it is suspended");
 
-    run.patch(&json!({"spec": {"suspend": false}})).await;
+    run.patch(&json!({"spec": {"suspend": false}}));
     is_under_way(&run, &scene, stopped_at + 20).await;
-    run.patch(&json!({"spec": {"abort": true}})).await;
+    run.patch(&json!({"spec": {"abort": true}}));
     let status = run.reaches(Phase::RolledBack).await;
     assert_eq!(differences(&rows(&scene.database), &before).len(), 0, "every row is what it was");
     let rollback = status.rollback.expect("an account of the way back");

@@ -70,7 +70,7 @@ async fn a_full_backup_volume_stalls_the_run_and_leaves_no_half_dump_until_there
         assert!(message.contains(word), "the message should say {word:?}: {message}");
     }
     // Who knows better may say so, and finds out.
-    run.patch(&json!({"spec": {"preflight": {"minFreeSpace": "1"}}})).await;
+    run.patch(&json!({"spec": {"preflight": {"minFreeSpace": "1"}}}));
     let message = run.stalls("BackupVolumeFull").await;
     assert!(message.contains("full"), "{message}");
     assert_eq!(volume.files(), Vec::<String>::new(), "no half dump is left");

@@ -53,7 +53,7 @@ async fn a_table_that_is_not_there_stalls_the_run_until_the_spec_names_another()
     manifest["spec"]["backfill"]["sql"]["source"]["table"] = json!("scenarioz");
     let run = Run::apply(&scene, &manifest);
     stops(&run, "TableMissing", &["backfill.sql.source.table", "there is no table \"scenarioz\""]).await;
-    run.patch(&source(&json!({"table": "scenarios"}))).await;
+    run.patch(&source(&json!({"table": "scenarios"})));
     run.asks().await;
 }
 
@@ -66,7 +66,7 @@ async fn a_key_that_does_not_name_one_row_stalls_the_run_until_it_does() {
     sql["writes"] = json!([{"set": {"metadata": "jsonb_build_object('was', s.metadata)"}}]);
     let run = Run::apply(&scene, &manifest);
     stops(&run, "KeyNotUnique", &["(scenario_id) does not name a row of scenario_generations"]).await;
-    run.patch(&source(&json!({"key": ["id"]}))).await;
+    run.patch(&source(&json!({"key": ["id"]})));
     run.asks().await;
 }
 
@@ -78,12 +78,12 @@ async fn sql_that_is_wrong_or_more_than_an_expression_stalls_the_run_until_it_is
     manifest["spec"]["backfill"]["sql"]["source"]["where"] = json!("s.accepted_prompt IS NUL");
     let run = Run::apply(&scene, &manifest);
     stops(&run, "ExpressionRefused", &["backfill.sql.source.where"]).await;
-    run.patch(&filter("true; DROP TABLE scenario_generations")).await;
+    run.patch(&filter("true; DROP TABLE scenario_generations"));
     run.until("the second statement is named", |status| status.message.contains("statement").then_some(())).await;
     stops(&run, "ExpressionRefused", &["backfill.sql.source.where"]).await;
-    run.patch(&filter("s.accepted_promt IS NULL")).await;
+    run.patch(&filter("s.accepted_promt IS NULL"));
     stops(&run, "ExpressionInvalid", &["backfill.sql.source.where", "accepted_promt"]).await;
-    run.patch(&filter("s.accepted_prompt IS NULL")).await;
+    run.patch(&filter("s.accepted_prompt IS NULL"));
     run.asks().await;
     assert_eq!(scene.database.count("SELECT count(*) FROM scenario_generations"), 200, "nothing of it was run");
 }

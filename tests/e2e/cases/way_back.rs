@@ -47,7 +47,7 @@ async fn a_failed_verification_is_undone_to_the_checksum_and_later_writes_of_the
     database
         .sql(&format!("UPDATE scenarios SET accepted_prompt = 'by the application', updated_at = now() WHERE id IN ({})", list(changed)));
     database.sql(&format!("UPDATE scenarios SET title = 'renamed', updated_at = now() WHERE id IN ({})", list(renamed)));
-    run.patch(&json!({"spec": {"abort": true}})).await;
+    run.patch(&json!({"spec": {"abort": true}}));
     let status = run.reaches(Phase::RolledBack).await;
 
     let touched = changed.iter().chain(renamed).map(|id| format!("scenario {id}"));
@@ -117,7 +117,7 @@ async fn a_restore_that_would_lose_a_later_write_is_asked_for_and_the_run_can_be
     run.approved_by(&lab().maria).await;
     run.stalls("RollbackIsManual").await;
     database.sql("UPDATE scenarios SET title = 'a later write' WHERE id = 1");
-    run.patch(&json!({"spec": {"abort": true}})).await;
+    run.patch(&json!({"spec": {"abort": true}}));
     let asked =
         run.until("a restore is asked for", |status| status.awaiting.clone().filter(|asked| asked.subject == Subject::Restore)).await;
     assert!(asked.question.contains("public.scenarios") && !asked.question.contains("scenario_generations"), "{}", asked.question);

@@ -1,0 +1,27 @@
+//! What the operator's configuration says about approvals, in the words of the core.
+
+use crate::config::ApprovalConfig;
+use crate::lifecycle::{Floor, OperatorPolicy, Risk};
+
+/// The policy that all runs are under.
+pub(super) fn of(config: &ApprovalConfig) -> OperatorPolicy {
+    let floors = config.policies.iter().map(|policy| Floor {
+        name: policy.name.clone(),
+        namespaces: policy.namespaces.clone(),
+        when: policy.when.map(|risk| Risk {
+            rows_above: risk.rows_above,
+            table_percent_above: risk.table_percent_above,
+            sensitive_above: risk.sensitive_above,
+            invalid_percent_above: risk.invalid_percent_above,
+        }),
+        minimum: policy.minimum,
+        requester_may_approve: policy.requester_may_approve,
+        images_by_digest: policy.images_by_digest,
+    });
+    OperatorPolicy {
+        minimum_approvals: config.minimum,
+        require_admission: config.require_admission,
+        service_accounts: config.service_accounts.clone(),
+        floors: floors.collect(),
+    }
+}
