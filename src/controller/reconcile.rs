@@ -40,7 +40,7 @@ pub(super) async fn reconcile(cached: Arc<BackfillRun>, context: Arc<Context>) -
     };
     let Decision { status: next, effect, events: notes, requeue } = decision;
     // 4. commit (one compare-and-set write)
-    let run = commit::status(&runs, run, &status, next).await?;
+    let run = Box::pin(commit::status(&runs, run, &status, next)).await?;
     count(&context, &status, run.status.as_ref());
     events::publish(&context, &run, &notes).await;
     // 5. act (at most one effect)
@@ -59,7 +59,7 @@ async fn refused(runs: &Api<BackfillRun>, run: BackfillRun, error: ControllerErr
     tracing::warn!(run = run.name_any(), refusal, "the API server refuses");
     let before = run.status.clone().unwrap_or_default();
     let next = lifecycle::effect_refused(&RunMeta::of(&run), &before, &refusal, Timestamp::now());
-    commit::status(runs, run, &before, next).await?;
+    Box::pin(commit::status(runs, run, &before, next)).await?;
     Ok(Action::requeue(REFUSED_RETRY))
 }
 

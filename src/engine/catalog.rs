@@ -97,6 +97,17 @@ impl CatalogError {
     }
 }
 
+/// Where a column's values come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From who writes the row.
+    Writer,
+    /// PostgreSQL hands them out (`GENERATED ALWAYS AS IDENTITY`).
+    Identity,
+    /// PostgreSQL computes them from the row's other columns.
+    Computed,
+}
+
 /// A column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
@@ -110,10 +121,8 @@ pub struct Column {
     pub max_chars: Option<usize>,
     /// True where NULL is refused.
     pub not_null: bool,
-    /// True where it cannot be set: PostgreSQL computes it, or hands it out.
-    pub generated: bool,
-    /// True where PostgreSQL computes it from the row's other columns.
-    pub computed: bool,
+    /// Where its values come from.
+    pub origin: Origin,
     /// False for a column that migrations will add: read as NULL.
     pub exists: bool,
 }
@@ -214,9 +223,12 @@ fn column(row: &sqlx::postgres::PgRow) -> Result<Column, sqlx::Error> {
         full_type: row.try_get(1)?,
         base_type: row.try_get(2)?,
         not_null: row.try_get(3)?,
-        generated: row.try_get(4)?,
+        origin: match (row.try_get::<bool, _>(6)?, row.try_get::<bool, _>(4)?) {
+            (true, _) => Origin::Computed,
+            (false, true) => Origin::Identity,
+            (false, false) => Origin::Writer,
+        },
         max_chars: row.try_get::<Option<i32>, _>(5)?.and_then(|n| usize::try_from(n).ok()),
-        computed: row.try_get(6)?,
         exists: true,
     })
 }
@@ -333,8 +345,7 @@ impl Table {
     pub fn add(&mut self, name: String, type_name: String) {
         if self.columns.iter().all(|c| c.name != name) {
             let (full_type, base_type) = (type_name.clone(), type_name);
-            let column =
-                Column { name, full_type, base_type, max_chars: None, not_null: false, generated: false, computed: false, exists: false };
+            let column = Column { name, full_type, base_type, max_chars: None, not_null: false, origin: Origin::Writer, exists: false };
             self.columns.push(column);
         }
     }

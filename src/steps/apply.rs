@@ -8,6 +8,7 @@ use crate::engine::apply::{self, ApplyError, ApplyOptions, Ending, Observer, Ret
 use crate::engine::ledger::Ledger;
 use crate::engine::throttle::{Held, Remark};
 use crate::protocol::{ApplyReport, Outcome, StepReport};
+use std::fmt::Write as _;
 
 /// Applies the plan, as far as it is not applied yet.
 pub async fn run(context: &StepContext) -> StepEnd {
@@ -77,7 +78,7 @@ fn end(ending: Ending, result: ResultStatus) -> StepEnd {
     };
     let mut message = format!("{} rows written in {} batches, {} left alone as drifted", result.written, result.batches, result.drifted);
     if result.quarantined > 0 {
-        message.push_str(&format!(", {} refused by the database", result.quarantined));
+        let _ = write!(message, ", {} refused by the database", result.quarantined);
     }
     StepEnd::reported(outcome, reason, message, StepReport::Apply(ApplyReport { result }))
 }

@@ -37,7 +37,7 @@ impl<'s> Run<'s> {
 
     /// One that somebody else has applied, or soon will.
     pub async fn appears(scene: &'s Scene, name: &str) -> Self {
-        let run = Self { _scene: scene, name: name.into(), api: Api::namespaced(scene.client.clone(), &scene.namespace) };
+        let run = Self { scene, name: name.into(), api: Api::namespaced(scene.client.clone(), &scene.namespace) };
         until(&format!("the run {name} is there"), WITHIN, async || match run.api.get_opt(name).await {
             Ok(Some(_)) => Ok(()),
             other => Err(format!("{other:?}")),

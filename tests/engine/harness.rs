@@ -246,7 +246,7 @@ impl Bench {
         let mut progress = progress;
         apply::apply(connector, options, |done, total| {
             if std::mem::replace(&mut begun, true) {
-                progress(done, total)
+                progress(done, total);
             }
         })
         .await

@@ -48,7 +48,7 @@ mod tests {
     use kube::ResourceExt as _;
     use serde_json::json;
 
-    fn pod(name: &str, index: usize, second: usize, state: serde_json::Value) -> Pod {
+    fn pod(name: &str, index: usize, second: usize, state: &serde_json::Value) -> Pod {
         serde_json::from_value(json!({
             "metadata": {"name": name, "creationTimestamp": format!("2026-01-01T00:00:{second:02}Z"),
                 "annotations": {"batch.kubernetes.io/job-completion-index": index.to_string()}},
@@ -68,14 +68,14 @@ mod tests {
     #[test]
     fn a_worker_that_was_replaced_has_no_word() {
         let lost = json!({"terminated": {"exitCode": 137}});
-        assert_eq!(named(vec![pod("b", 0, 2, ended(Outcome::Passed)), pod("a", 0, 1, lost)]), "b");
+        assert_eq!(named(vec![pod("b", 0, 2, &ended(Outcome::Passed)), pod("a", 0, 1, &lost)]), "b");
     }
 
     #[test]
     fn while_one_runs_it_speaks_and_then_the_gravest_verdict_counts() {
         let running = json!({"running": {}});
-        assert_eq!(named(vec![pod("a", 0, 1, ended(Outcome::Failed)), pod("b", 1, 1, running)]), "b");
-        assert_eq!(named(vec![pod("a", 0, 1, ended(Outcome::Stopped)), pod("b", 1, 1, ended(Outcome::Failed))]), "b");
-        assert_eq!(named(vec![pod("a", 0, 1, ended(Outcome::Passed)), pod("b", 1, 1, ended(Outcome::Passed))]), "a");
+        assert_eq!(named(vec![pod("a", 0, 1, &ended(Outcome::Failed)), pod("b", 1, 1, &running)]), "b");
+        assert_eq!(named(vec![pod("a", 0, 1, &ended(Outcome::Stopped)), pod("b", 1, 1, &ended(Outcome::Failed))]), "b");
+        assert_eq!(named(vec![pod("a", 0, 1, &ended(Outcome::Passed)), pod("b", 1, 1, &ended(Outcome::Passed))]), "a");
     }
 }

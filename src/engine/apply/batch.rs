@@ -142,7 +142,9 @@ impl<'a> Batch<'a> {
             return Err(ApplyError::RowHeldBack { key: show(row.key) });
         }
         for (_, changes) in hashers.iter().filter(|(place, _)| written.contains(place)) {
-            changes.iter().for_each(|change| self.digest.add(change));
+            for change in changes {
+                self.digest.add(change);
+            }
         }
         self.redacted += rows.iter().filter(|row| row.redacted && written.contains(&row.place)).count();
         self.written.extend(written);

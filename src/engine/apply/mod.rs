@@ -210,12 +210,12 @@ impl<F: FnMut(i64, i64)> Observer for F {
 struct Moved<'a, O> {
     observer: &'a mut O,
     furthest: &'a mut i64,
-    moved: bool,
+    forward: bool,
 }
 
 impl<O: Observer> Observer for Moved<'_, O> {
     fn progress(&mut self, done: i64, total: i64) {
-        self.moved |= *self.furthest < done;
+        self.forward |= *self.furthest < done;
         *self.furthest = done.max(*self.furthest);
         self.observer.progress(done, total);
     }
@@ -234,7 +234,7 @@ pub async fn apply(connector: &impl Connector, options: ApplyOptions<'_>, mut ob
     let mut pace = Pace::of(options.spec, options.control);
     let mut furthest = -1;
     loop {
-        let mut watched = Moved { observer: &mut observer, furthest: &mut furthest, moved: false };
+        let mut watched = Moved { observer: &mut observer, furthest: &mut furthest, forward: false };
         // Another name each time: what the one before held is taken up again.
         let claimer = Claimer { worker: options.worker, process: format!("{:032x}", rand::random::<u128>()) };
         let error = match worker::work(connector, options, &claimer, &mut pace, &mut watched).await {
@@ -245,7 +245,7 @@ pub async fn apply(connector: &impl Connector, options: ApplyOptions<'_>, mut ob
                 return Err(error);
             }
         };
-        if watched.moved {
+        if watched.forward {
             retries = options.retries;
         }
         if let Some(error) = error.database() {

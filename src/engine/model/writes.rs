@@ -4,7 +4,7 @@ use super::error::At;
 use super::resolve::{expression, optional, table};
 use super::{ModelError, Set, Source, Target, WriteAction};
 use crate::api::spec::{Action, AddedColumn, OnConflict, Per, Write};
-use crate::engine::catalog::{self, CatalogError, Column, Table};
+use crate::engine::catalog::{self, CatalogError, Column, Origin, Table};
 use crate::engine::sql::{Place, column_name};
 use sqlx::PgConnection;
 
@@ -42,7 +42,7 @@ pub(super) async fn resolve(
     let (action, keeps) = match (write.action, &write.on_conflict) {
         (Action::Delete, _) => {
             let references = catalog::references(connection, &table).await.at(&at)?;
-            (WriteAction::Delete(references), table.columns.iter().filter(|c| !c.computed && c.exists).cloned().collect())
+            (WriteAction::Delete(references), table.columns.iter().filter(|c| c.origin != Origin::Computed && c.exists).cloned().collect())
         }
         (Action::Insert, Some(OnConflict { mode, .. })) => {
             known_at_plan(&key, &sets, &at)?;
@@ -83,7 +83,7 @@ fn known_at_plan(key: &[Column], sets: &[Set], at: &str) -> Result<(), ModelErro
 
 fn settable(table: &Table, key: &[Column], name: &str, at: &str) -> Result<Column, ModelError> {
     let column = table.column(&column_name(name).at(at)?).at(at)?.clone();
-    if column.generated {
+    if column.origin != Origin::Writer {
         return Err(CatalogError::ColumnGenerated { table: table.display(), column: column.name }).at(at);
     }
     if key.iter().any(|k| k.name == column.name) {

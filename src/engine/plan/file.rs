@@ -256,7 +256,9 @@ mod tests {
         (path, sha, ranges, whole)
     }
 
-    fn all(path: &Path) -> Result<(Vec<PlannedRange>, Option<(Trailer, String)>), PlanFileError> {
+    type All = (Vec<PlannedRange>, Option<(Trailer, String)>);
+
+    fn all(path: &Path) -> Result<All, PlanFileError> {
         let mut reader = PlanReader::open(path, "uid")?;
         let mut ranges = Vec::new();
         while let Some(range) = reader.next_range()? {
