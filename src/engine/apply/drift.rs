@@ -4,6 +4,7 @@ use super::context::Context;
 use super::{ApplyError, ApplyOptions, Ending, limit};
 use crate::api::spec::DriftMode;
 use crate::engine::ledger::ClaimedRange;
+use crate::engine::plan::Witness;
 use crate::engine::query::{self, Moment, Question, Rows};
 use crate::engine::row::{RowError, show};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -32,12 +33,15 @@ pub(super) async fn check(
             .fetch_one(&mut *transaction)
             .await?;
         if ours {
+            if little_has_changed(&mut transaction, run.planned, options).await? {
+                transaction.rollback().await?;
+                checked(connection, options, context.epoch, 0).await?;
+                return Ok(None);
+            }
             let Some((drifted, keys)) = compare(&mut transaction, context, options).await? else { return Ok(Some(Ending::Stopped)) };
             transaction.rollback().await?;
             allowed(drifted, run.planned, options, keys)?;
-            let sql = format!("UPDATE {} SET drift_checked = $3 WHERE uid = $1 AND epoch = $2", options.ledger.table("runs"));
-            let update = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(options.ledger.uid()).bind(context.epoch).bind(drifted);
-            update.execute(connection).await?;
+            checked(connection, options, context.epoch, drifted).await?;
             return Ok(None);
         }
         transaction.rollback().await?;
@@ -46,6 +50,25 @@ pub(super) async fn check(
             () = options.stop.cancelled() => return Ok(Some(Ending::Stopped)),
         }
     }
+}
+
+/// True where even all changes since the plan would not be too many: then they are found one by one, as the batches meet
+/// them. What the plan left of what it saw tells it without reading a value.
+async fn little_has_changed(connection: &mut PgConnection, planned: i64, options: ApplyOptions<'_>) -> Result<bool, ApplyError> {
+    let sql = format!("SELECT witness::text FROM {} WHERE uid = $1", options.ledger.table("runs"));
+    let witness: Option<String> =
+        sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(options.ledger.uid()).fetch_one(&mut *connection).await?;
+    let Some(witness) = witness.and_then(|text| serde_json::from_str::<Witness>(&text).ok()) else { return Ok(false) };
+    let changed = witness.changed_at_most(connection).await?;
+    Ok(allowed(changed, planned, options, Vec::new()).is_ok())
+}
+
+/// Says in the ledger that the rows were compared.
+async fn checked(connection: &mut PgConnection, options: ApplyOptions<'_>, epoch: i64, drifted: i64) -> Result<(), ApplyError> {
+    let sql = format!("UPDATE {} SET drift_checked = $3 WHERE uid = $1 AND epoch = $2", options.ledger.table("runs"));
+    let update = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(options.ledger.uid()).bind(epoch).bind(drifted);
+    update.execute(connection).await?;
+    Ok(())
 }
 
 /// How many planned rows have changed, and the first of their keys; `None` where it was stopped.

@@ -32,12 +32,13 @@ pub(super) async fn load(connection: &mut PgConnection, options: ApplyOptions<'_
         return Err(PlanFileError::Damaged { path: options.plan_file.display().to_string(), what: "not the approved plan" }.into());
     };
     let update = format!(
-        "UPDATE {} SET planned = $2, plan_digest = $3, rows_digest = $4, plan_file_sha256 = $5, drift_checked = -1, state = 'Claimed', updated_at = now()
+        "UPDATE {} SET planned = $2, plan_digest = $3, rows_digest = $4, plan_file_sha256 = $5, witness = $6::jsonb, drift_checked = -1, state = 'Claimed', updated_at = now()
          WHERE uid = $1",
         ledger.table("runs")
     );
     let update = sqlx::query(AssertSqlSafe(update)).persistent(false).bind(ledger.uid()).bind(trailer.rows);
-    update.bind(&plan.digest).bind(&plan.rows_digest).bind(&plan.file_sha256).execute(&mut *transaction).await?;
+    let witness = trailer.witness.as_ref().and_then(|witness| serde_json::to_string(witness).ok());
+    update.bind(&plan.digest).bind(&plan.rows_digest).bind(&plan.file_sha256).bind(witness).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(())
 }

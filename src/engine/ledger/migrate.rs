@@ -48,7 +48,7 @@ const ASIDE_1: &[&str] = &[
     "ALTER INDEX {}.undo_pkey RENAME TO undo_v1_pkey",
     "ALTER INDEX {}.batches_pkey RENAME TO batches_v1_pkey",
     "ALTER INDEX {}.drifted_pkey RENAME TO drifted_v1_pkey",
-    "ALTER TABLE {}.runs ADD COLUMN attempt int4 NOT NULL DEFAULT 0, ADD COLUMN writes jsonb NOT NULL DEFAULT '[]',
+    "ALTER TABLE {}.runs ADD COLUMN attempt int4 NOT NULL DEFAULT 0, ADD COLUMN witness jsonb, ADD COLUMN writes jsonb NOT NULL DEFAULT '[]',
          ADD COLUMN changed_by_triggers text[] NOT NULL DEFAULT '{}', ALTER COLUMN drift_checked DROP DEFAULT",
     "ALTER TABLE {}.runs ALTER COLUMN drift_checked TYPE int8 USING CASE WHEN drift_checked THEN 0 ELSE -1 END, ALTER COLUMN drift_checked SET DEFAULT -1",
 ];

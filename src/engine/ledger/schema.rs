@@ -19,7 +19,7 @@ pub(super) const TABLES: &[(&str, &str)] = &[
          plan_digest text NOT NULL DEFAULT '', rows_digest text NOT NULL DEFAULT '', plan_file_sha256 text NOT NULL DEFAULT '',
          state text NOT NULL CHECK (state IN ('Claimed', 'Applying', 'Applied', 'Undoing', 'Undone', 'Restored', 'Closed')),
          epoch int8 NOT NULL DEFAULT 0, attempt int4 NOT NULL DEFAULT 0, planned int8 NOT NULL DEFAULT 0,
-         drift_checked int8 NOT NULL DEFAULT -1, writes jsonb NOT NULL DEFAULT '[]', changed_by_triggers text[] NOT NULL DEFAULT '{}',
+         drift_checked int8 NOT NULL DEFAULT -1, witness jsonb, writes jsonb NOT NULL DEFAULT '[]', changed_by_triggers text[] NOT NULL DEFAULT '{}',
          created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now()",
     ),
     (

@@ -5,6 +5,7 @@
 
 use super::digest::RowsDigest;
 use super::range::PlannedRange;
+use super::witness::Witness;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -57,6 +58,9 @@ pub struct Trailer {
     pub rows: i64,
     /// Digest over every planned write.
     pub rows_digest: String,
+    /// By what apply sees cheaply that little has changed, where there is such a thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<Witness>,
 }
 
 /// Writes a plan file, range by range.
@@ -101,8 +105,8 @@ impl PlanFile {
     ///
     /// # Errors
     /// [`PlanFileError::Io`].
-    pub fn finish(mut self, rows_digest: &str) -> Result<String, PlanFileError> {
-        self.json(&Trailer { ranges: self.ranges, rows: self.rows, rows_digest: rows_digest.into() })?;
+    pub fn finish(mut self, rows_digest: &str, witness: Option<Witness>) -> Result<String, PlanFileError> {
+        self.json(&Trailer { ranges: self.ranges, rows: self.rows, rows_digest: rows_digest.into(), witness })?;
         let body = hex::encode(self.body.clone().finalize());
         self.line(&format!("{HASH}{body}"))?;
         let wrap = |source| io(&self.partial, source);
@@ -252,7 +256,7 @@ mod tests {
         for range in &ranges {
             file.add(range).unwrap();
         }
-        let sha = file.finish(&whole.finish()).unwrap();
+        let sha = file.finish(&whole.finish(), None).unwrap();
         (path, sha, ranges, whole)
     }
 
@@ -276,7 +280,7 @@ mod tests {
         for (back, range) in back.iter().zip(&ranges) {
             assert_eq!((&back.keys, &back.fingerprints, &back.digest), (&range.keys, &range.fingerprints, &range.digest));
         }
-        assert_eq!(end.unwrap(), (Trailer { ranges: 3, rows: 12, rows_digest: whole.finish() }, sha.clone()));
+        assert_eq!(end.unwrap(), (Trailer { ranges: 3, rows: 12, rows_digest: whole.finish(), witness: None }, sha.clone()));
         assert_eq!(hex::encode(Sha256::digest(std::fs::read(&path).unwrap())), sha);
         assert!(!folder.path().join("a.plan.partial").exists());
     }

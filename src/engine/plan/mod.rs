@@ -13,11 +13,13 @@ mod range;
 mod read;
 mod sample;
 mod validate;
+mod witness;
 
 pub use digest::RowsDigest;
 pub use file::{PlanFile, PlanFileError, PlanReader, Trailer};
 pub use range::{PlannedRange, WRITES_MAX};
 pub use validate::ValidationError;
+pub use witness::{Counted, Witness};
 
 use super::model::Model;
 use super::query::{self, Moment, Rows};
@@ -138,6 +140,7 @@ pub async fn plan(
     })
     .await?;
     planner.counts.scanned = scanned(&mut transaction, &planner).await?;
+    planner.witness = witness::take(&mut transaction, &planner.with.model, planner.counts.will_write).await?;
     transaction.rollback().await?;
     planner.counts.remarks.extend(findings.remarks(planner.counts.scanned, planner.counts.matching));
     let mut status = planner.finish()?;
@@ -169,6 +172,7 @@ struct Planner<'a> {
     writes: Vec<[i64; 3]>,
     /// Findings of each rule for secrets.
     by_rule: BTreeMap<String, i64>,
+    witness: Option<Witness>,
 }
 
 /// So many findings are named.
@@ -183,7 +187,7 @@ impl<'a> Planner<'a> {
         let once = (!sure).then(|| Once::new(&options.path.with_extension("once")));
         let writes = vec![[0; 3]; with.model.writes.len()];
         let (counts, digest, range) = (PlanStatus::default(), RowsDigest::default(), PlannedRange::default());
-        Ok(Self { with, options, counts, digest, range, file, tally, once, writes, by_rule: BTreeMap::new() })
+        Ok(Self { with, options, counts, digest, range, file, tally, once, writes, by_rule: BTreeMap::new(), witness: None })
     }
 
     fn take(&mut self, row: Assessed) -> Result<(), PlanError> {
@@ -267,7 +271,7 @@ impl<'a> Planner<'a> {
     fn finish(mut self) -> Result<PlanStatus, PlanError> {
         self.close()?;
         self.counts.rows_digest = self.digest.finish();
-        self.counts.file_sha256 = self.file.finish(&self.counts.rows_digest)?;
+        self.counts.file_sha256 = self.file.finish(&self.counts.rows_digest, self.witness)?;
         if let Some((first, second)) = self.once.map(Once::twice).transpose()?.flatten() {
             let key = |number| key_of(&self.options, number, self.with.model.source.key.len());
             return Err(PlanError::TargetWrittenTwice { first: key(first)?, second: key(second)? });
