@@ -10,9 +10,12 @@
 
 mod apply;
 mod crash;
+mod equality;
+mod examples;
 mod guard;
 mod harness;
 mod ledger;
+mod migration;
 mod plan;
 mod server;
 mod speed;

@@ -407,8 +407,8 @@ impl Statement<'_> {
         let Some(AuditTarget::Table(table)) = &self.writer.model.audit else { return String::new() };
         let key = self.target.key.iter().enumerate().map(|(n, c)| format!("{}, w.k{n}", quote_literal(&c.name)));
         format!(
-            ", a AS (INSERT INTO {table} (run, plan_digest, table_name, key, action, result)
-                 SELECT {run}, {digest}, {name}, jsonb_build_object({key}), '{action}', w.result FROM {from} AS w)",
+            ", a AS (INSERT INTO {table} (run, run_uid, plan_digest, table_name, key, action, result)
+                 SELECT {run}, $1, {digest}, {name}, jsonb_build_object({key}), '{action}', w.result FROM {from} AS w)",
             run = quote_literal(self.writer.run),
             digest = quote_literal(self.writer.plan_digest),
             name = quote_literal(&self.target.table.quoted()),

@@ -219,6 +219,17 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::RunUnknown`], [`LedgerError::RunEnded`], [`LedgerError::ClaimLost`], [`LedgerError::Fenced`].
     pub async fn begin(&self, connection: &mut PgConnection, attempt: i32) -> Result<i64, LedgerError> {
+        // Who joins only reads: the row is locked by the batches of the others, and hardly ever by none.
+        let sql = format!(
+            "SELECT epoch FROM {} WHERE uid = $1 AND attempt = $2 AND state IN ('Claimed', 'Applying', 'Applied')
+               AND EXISTS (SELECT FROM {} WHERE run_uid = $1)",
+            self.table("runs"),
+            self.table("claim")
+        );
+        let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(&self.uid).bind(attempt);
+        if let Some(epoch) = query.fetch_optional(&mut *connection).await? {
+            return Ok(epoch);
+        }
         let sql = format!(
             "UPDATE {} SET epoch = epoch + CASE WHEN attempt < $2 THEN 1 ELSE 0 END, attempt = $2, updated_at = now()
              WHERE uid = $1 AND attempt <= $2 AND state IN ('Claimed', 'Applying', 'Applied')

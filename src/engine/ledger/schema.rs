@@ -121,7 +121,7 @@ fn denied(schema: &str, (role, database, exists): &(String, String, bool)) -> Le
 }
 
 /// What there is of a ledger.
-enum Found {
+pub(super) enum Found {
     /// All tables, of this version.
     Complete,
     /// Tables of an earlier version.
@@ -131,7 +131,7 @@ enum Found {
 }
 
 /// Looks for the tables by name and mark. Tables of that name without the mark are never touched.
-async fn found(connection: &mut PgConnection, schema: &str) -> Result<Found, LedgerError> {
+pub(super) async fn found(connection: &mut PgConnection, schema: &str) -> Result<Found, LedgerError> {
     let found: Vec<(String, Option<i32>)> = sqlx::query_as(
         "SELECT c.relname::text, substring(obj_description(c.oid, 'pg_class') FROM '^' || $2 || ' v([0-9]{1,6})')::int4
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
