@@ -144,7 +144,8 @@ async fn every_example_is_accepted_and_nothing_of_it_is_dropped() {
             run["apiVersion"] = json!(format!("{}/v1alpha1", cluster.group));
             let object = serde_json::from_value(run.clone()).unwrap();
             let params = PostParams { dry_run: true, field_manager: None };
-            let stored = cluster.runs.create(&params, &object).await.unwrap_or_else(|error| panic!("{}: {}", file.display(), message(error)));
+            let stored =
+                cluster.runs.create(&params, &object).await.unwrap_or_else(|error| panic!("{}: {}", file.display(), message(error)));
             let mut merged = stored.data["spec"].clone();
             merge(&mut merged, &run["spec"]);
             assert_eq!(merged, stored.data["spec"], "{}", file.display());

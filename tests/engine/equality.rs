@@ -44,7 +44,8 @@ fn flagship() -> Case {
             UPDATE scenario_generations g SET metadata = jsonb_set(metadata, '{import_audit}',
                 '{\"source\": \"backfill\", \"run\": \"staging/import\", \"planDigest\": \"sha256:approved\", \"result\": \"written\"}')
             FROM written w WHERE g.id = w.id",
-        sum: "(SELECT string_agg(ROW(id, title, accepted_prompt, accepted_prompt_metadata)::text, '' ORDER BY id) FROM scenarios)
+        sum:
+            "(SELECT string_agg(ROW(id, title, accepted_prompt, accepted_prompt_metadata)::text, '' ORDER BY id) FROM scenarios)
               || (SELECT string_agg(ROW(id, scenario_id, metadata #- '{import_audit,at}')::text, '' ORDER BY id) FROM scenario_generations)",
         exact: "(SELECT string_agg(x::text, '' ORDER BY id) FROM scenarios x) || (SELECT string_agg(x::text, '' ORDER BY id) FROM scenario_generations x)",
     }
@@ -148,7 +149,11 @@ impl Case {
 
     /// So many workers at the same time, undisturbed.
     async fn by(&self, workers: i32, wanted: &str) {
-        let bench = self.bench().await;
+        let mut bench = self.bench().await;
+        if workers > 1 {
+            // So few rows are one worker's before the others have looked.
+            bench.spec.batch.pause = "100ms".into();
+        }
         let before = self.exact(&bench).await;
         let plan = bench.plan_by(25).await.unwrap();
         bench.claim().await;
@@ -251,9 +256,9 @@ async fn the_ranges_of_a_dead_worker_are_taken_over_after_30_s_and_not_before() 
     let second = bench.work(&direct, 1, &plan, |_, _| {});
     let watch = async {
         let begun = Instant::now();
-        let open = format!("SELECT count(*) FROM backfill.ranges WHERE done_at IS NULL AND worker IS DISTINCT FROM 0");
-        while bench.number(&open).await > 0 {
-            assert!(begun.elapsed() < Duration::from_secs(60), "the second does not get on");
+        let open = "SELECT count(*) FROM backfill.ranges WHERE done_at IS NULL AND worker IS DISTINCT FROM 0";
+        while bench.number(open).await > 0 {
+            assert!(begun.elapsed() < Duration::from_mins(1), "the second does not get on");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let left = bench.number(held).await;

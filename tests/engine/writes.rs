@@ -47,3 +47,34 @@ async fn two_writes_that_meet_in_one_row_are_refused_across_writes_too() {
     let error = bench.plan_by(10).await.unwrap_err();
     assert!(matches!(error, PlanError::TargetWrittenTwice { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn a_row_that_somebody_comes_to_refer_to_is_not_deleted_and_takes_nothing_with_it() {
+    let setup = "
+        CREATE TABLE parents (id int PRIMARY KEY, name text);
+        CREATE TABLE children (id int PRIMARY KEY, parent int REFERENCES parents ON DELETE CASCADE);
+        CREATE TABLE notes (id int PRIMARY KEY, parent int REFERENCES parents ON DELETE SET NULL);
+        INSERT INTO parents SELECT n, 'p' || n FROM generate_series(1, 200) n";
+    for write in ["{action: Delete}", "{action: Delete, table: parents, match: t.id = s.id}"] {
+        let mut bench = Bench::new(setup, &format!("{{source: {{table: parents}}, writes: [{write}], batch: {{size: 20}}}}")).await;
+        bench.spec.drift.max_percent = 10;
+        let plan = bench.plan().await;
+        bench.claim().await;
+        let mut application = bench.connect().await;
+        for sql in ["BEGIN", "INSERT INTO children VALUES (1, 150)", "INSERT INTO notes VALUES (1, 77)"] {
+            sqlx::query(sql).execute(&mut application).await.unwrap();
+        }
+        let commit = async {
+            tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+            sqlx::query("COMMIT").execute(&mut application).await.unwrap();
+        };
+        let (ending, ()) = tokio::join!(bench.apply(&plan), commit);
+        ending.unwrap();
+        let result = bench.result().await;
+        assert_eq!((result.written, result.drifted_keys), (198, vec!["77".to_owned(), "150".to_owned()]), "{write}");
+        assert_eq!(bench.number("SELECT count(*) FROM children WHERE parent = 150").await, 1, "{write}");
+        assert_eq!(bench.number("SELECT count(*) FROM notes WHERE parent = 77").await, 1, "{write}");
+        assert_eq!(bench.undo().await.undone, 198);
+        assert_eq!(bench.number("SELECT count(*) FROM parents WHERE name = 'p' || id").await, 200);
+    }
+}
