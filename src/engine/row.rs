@@ -150,7 +150,6 @@ pub struct Keys {
 
 impl Keys {
     /// A statement over these keys.
-    #[must_use]
     pub fn bind<'q>(&self, sql: &str) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
         let query = sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false).bind(self.places.clone());
         self.columns.iter().fold(query, |query, column| query.bind(column.clone()))

@@ -372,7 +372,7 @@ impl Statement<'_> {
 
     /// A row that is referred to by now stays: its foreign key might take the other row with it.
     fn delete(&self) -> String {
-        let alone: String = self.references().iter().map(|reference| format!(" AND NOT {}", refers(reference))).collect();
+        let alone = self.references().iter().fold(String::new(), |list, reference| list + " AND NOT " + &refers(reference));
         format!("DELETE FROM {} AS t USING v WHERE {}{alone} RETURNING {}", self.target.table.quoted(), self.conditions(), self.given())
     }
 

@@ -64,6 +64,9 @@ pub(super) struct Part {
     pub(super) audit: Option<(String, String, String)>,
 }
 
+/// Number and action of a write, its description in the ledger, and the names of its key columns and its columns.
+type Row = (i32, String, Value, Vec<String>, Vec<String>);
+
 /// The writes of a batch, in the order in which they are undone: the last first, audit entries at the end, so that an
 /// entry can stay where its row stays. Types are those that the columns have now.
 pub(super) async fn parts(connection: &mut PgConnection, ledger: &Ledger, batch: Batch) -> Result<Vec<Part>, UndoError> {
@@ -77,7 +80,7 @@ pub(super) async fn parts(connection: &mut PgConnection, ledger: &Ledger, batch:
         ledger.table("undo"),
         ledger.table("runs"),
     );
-    let rows: Vec<(i32, String, Value, Vec<String>, Vec<String>)> = sqlx::query_as(AssertSqlSafe(sql))
+    let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
         .persistent(false)
         .bind(ledger.uid())
         .bind(batch.range)
