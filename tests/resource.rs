@@ -135,6 +135,28 @@ async fn the_smallest_run_is_at_most_25_lines_and_accepted_with_safe_defaults() 
 }
 
 #[tokio::test]
+async fn every_example_is_accepted_and_nothing_of_it_is_dropped() {
+    with_definition("examples", async |cluster| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path().join("backfillrun.yaml"));
+        let files: Vec<_> = files.filter(|file| file.is_file()).collect();
+        assert!(files.len() > 10, "{files:?}");
+        for file in files {
+            let mut run: Value = serde_yaml_ng::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+            run["apiVersion"] = json!(format!("{}/v1alpha1", cluster.group));
+            let object = serde_json::from_value(run.clone()).unwrap();
+            let params = PostParams { dry_run: true, field_manager: None };
+            let stored =
+                cluster.runs.create(&params, &object).await.unwrap_or_else(|error| panic!("{}: {}", file.display(), message(error)));
+            let mut merged = stored.data["spec"].clone();
+            merge(&mut merged, &run["spec"]);
+            assert_eq!(merged, stored.data["spec"], "{}", file.display());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn each_rule_refuses_in_its_own_words() {
     let cases = [
         (json!({"metadata": {"name": "x".repeat(64)}}), "metadata.name: at most 63 characters"),

@@ -3,7 +3,7 @@
 //!
 //! All values travel as texts. Aliases of ours hold a space, so that no expression of the user can name them by accident.
 
-use super::catalog::Column;
+use super::catalog::{Column, Reference};
 use super::model::{AuditTarget, Join, JoinFrom, Model, Set, Source, Target, WriteAction};
 use super::sql::{Expression, quote, quote_literal};
 use crate::api::spec::{ConflictMode, JoinType};
@@ -130,17 +130,33 @@ pub fn question(model: &Model, rows: Rows, moment: Moment) -> Question {
         writes.push(columns);
     }
     let filter = source.filter.as_ref().map(|f| format!(" WHERE coalesce({}, false)", f.in_parentheses())).unwrap_or_default();
-    let order = if all { format!(" ORDER BY {}", names("s", &source.key)) } else { String::new() };
+    let order = order(model, all);
     let sql = format!("{}SELECT {} FROM {from}{filter}{order}", with(model, rows), list.columns.join(", "));
     Question { sql, key, place, version, winner, counts, joined, many, judged, audit_fits, audit_before, writes }
+}
+
+/// The whole table comes in key order. Rows of one source row come in the order of what tells them apart, so that plan and
+/// apply see the same first one, and the same changes in the same order.
+fn order(model: &Model, all: bool) -> String {
+    let many = model.joins.iter().flat_map(|join| join.many.iter().map(|c| format!("{}.{}::text COLLATE \"C\"", join.alias, quote(c))));
+    let many: Vec<String> = many.collect();
+    let first = if all { names("s", &model.source.key) } else { format!("{KEYS}.{PLACE}") };
+    match (all, many.is_empty()) {
+        (false, true) => String::new(),
+        (true, true) => format!(" ORDER BY {first}"),
+        (_, false) => format!(" ORDER BY {first}, {}", many.join(", ")),
+    }
 }
 
 /// Locks the source rows with these keys, in key order, so that two lockers never wait for each other.
 #[must_use]
 pub fn lock_source(model: &Model) -> String {
     let source = &model.source;
+    // Of a row that goes away nobody may come to refer to.
+    let deletes = model.writes.iter().any(|write| write.is_own_row() && matches!(write.action, WriteAction::Delete(_)));
+    let lock = if deletes { "UPDATE" } else { "NO KEY UPDATE" };
     format!(
-        "{with}SELECT 1 FROM {KEYS} JOIN {from} ON {of_key} ORDER BY {order} FOR NO KEY UPDATE OF s",
+        "{with}SELECT 1 FROM {KEYS} JOIN {from} ON {of_key} ORDER BY {order} FOR {lock} OF s",
         with = with(model, Rows::Keys),
         from = source.table.relation("s"),
         of_key = key_equals("s", &source.key, "k"),
@@ -306,10 +322,7 @@ fn lateral(source: &Source, write: &Target, moment: Moment, list: &mut List, ali
     let version = apply.then(|| column(if write.is_own_row() { "s.xmin::text" } else { "t.xmin::text" }.into(), list));
     let referred = match &write.action {
         WriteAction::Delete(references) if !references.is_empty() => {
-            let cases = references.iter().map(|r| {
-                let on: Vec<String> = r.columns.iter().map(|(child, parent)| format!("c.{} = t.{}", quote(child), quote(parent))).collect();
-                format!("WHEN EXISTS (SELECT FROM {} AS c WHERE {}) THEN {}", r.table, on.join(" AND "), quote_literal(&r.name))
-            });
+            let cases = references.iter().map(|r| format!("WHEN {} THEN {}", refers(r), quote_literal(&r.name)));
             Some(column(format!("CASE {} END", cases.collect::<Vec<_>>().join(" ")), list))
         }
         _ => None,
@@ -346,6 +359,13 @@ fn lateral(source: &Source, write: &Target, moment: Moment, list: &mut List, ali
     };
     let _ = source;
     (sql, columns)
+}
+
+/// True where a row of that table refers to `t`.
+#[must_use]
+pub fn refers(reference: &Reference) -> String {
+    let on: Vec<String> = reference.columns.iter().map(|(child, parent)| format!("c.{} = t.{}", quote(child), quote(parent))).collect();
+    format!("EXISTS (SELECT FROM {} AS c WHERE {})", reference.table, on.join(" AND "))
 }
 
 /// A new value as it will be stored, as text; values of the moment are NULL at plan.

@@ -31,7 +31,7 @@ pub enum RowError {
     },
     /// Rows of another table refer to one that shall be deleted.
     #[error(
-        "the row {key} of {table} cannot be deleted: rows of {by} refer to it. Delete or change those first (a write of its own, before this one), or leave the row out with onlyIf"
+        "the row {key} of {table} cannot be deleted: rows of {by} refer to it. Delete or change those first, by a run of their own, or leave the row out with onlyIf"
     )]
     Referred {
         /// The target table.

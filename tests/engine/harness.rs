@@ -226,12 +226,23 @@ impl Bench {
         progress: impl FnMut(i64, i64),
     ) -> Result<Ending, ApplyError> {
         self.attempt.fetch_add(1, Ordering::Relaxed);
+        self.work(connector, 0, plan, progress).await
+    }
+
+    /// One worker of the present attempt.
+    pub async fn work(
+        &self,
+        connector: &impl Connector,
+        worker: i32,
+        plan: &PlanStatus,
+        progress: impl FnMut(i64, i64),
+    ) -> Result<Ending, ApplyError> {
         let ledger = self.ledger();
         let (plan_file, control) = (self.plan_file(), self.control());
         let options = ApplyOptions {
             run: &self.run,
             attempt: self.attempt.load(Ordering::Relaxed),
-            worker: 0,
+            worker,
             ledger: &ledger,
             spec: &self.spec,
             plan,

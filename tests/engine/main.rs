@@ -10,10 +10,13 @@
 
 mod apply;
 mod crash;
+mod equality;
+mod examples;
 mod fuzz;
 mod guard;
 mod harness;
 mod ledger;
+mod migration;
 mod pace;
 mod plan;
 mod random;

@@ -194,6 +194,7 @@ impl<'a> Batch<'a> {
             "WITH b AS (INSERT INTO {} (run_uid, range, batch, epoch, first, last, written, drifted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8))
              UPDATE {} SET cursor = $6 + 1, batches = $3, written = written + $7, drifted = drifted + $8, quarantined = quarantined + $9,
                  redacted = redacted + $10, written_digest = $11, touched_at = clock_timestamp(),
+                 changed_by_triggers = ARRAY(SELECT DISTINCT unnest(changed_by_triggers || $12::text[]) ORDER BY 1),
                  done_at = CASE WHEN rows = $6 + 1 THEN clock_timestamp() END
              WHERE run_uid = $1 AND range = $2",
             ledger.table("batches"),
@@ -202,21 +203,13 @@ impl<'a> Batch<'a> {
         let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(range.number).bind(self.number.batch);
         let query = query.bind(self.context.epoch).bind(int(*first)).bind(int(*last)).bind(i64::from(int(recorded.written)));
         let query = query.bind(i64::from(int(recorded.drifted))).bind(i64::from(int(recorded.quarantined)));
-        query.bind(i64::from(int(self.redacted))).bind(self.digest.to_bytes()).execute(&mut *connection).await?;
+        let triggers: Vec<&str> = self.changed_by_triggers.iter().map(String::as_str).collect();
+        query.bind(i64::from(int(self.redacted))).bind(self.digest.to_bytes()).bind(triggers).execute(&mut *connection).await?;
         if !self.drifted.is_empty() {
             record_drifted(connection, ledger, range.number, &self.drifted).await?;
         }
         for (place, why) in refused {
             quarantine(connection, ledger, range.number, place, &self.prepared.key(self.context, place), why).await?;
-        }
-        if !self.changed_by_triggers.is_empty() {
-            let sql = format!(
-                "UPDATE {} SET changed_by_triggers = ARRAY(SELECT DISTINCT unnest(changed_by_triggers || $2::text[]) ORDER BY 1)
-                 WHERE uid = $1 AND NOT changed_by_triggers @> $2::text[]",
-                ledger.table("runs")
-            );
-            let columns: Vec<String> = self.changed_by_triggers.into_iter().collect();
-            sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(columns).execute(connection).await?;
         }
         Ok((recorded, self.digest))
     }

@@ -7,7 +7,7 @@ use crate::engine::query::{self, Moment, Question, Rows};
 use crate::engine::row::{self, Judged, Key, Keys, RowError};
 use crate::engine::sensitive::Sensitive;
 use crate::engine::sql::quote_literal;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use std::collections::BTreeMap;
 
 /// What reading ahead and writing have in common.
@@ -124,20 +124,28 @@ impl Context {
     }
 }
 
-/// One entry for each row and action; nothing is done where the table is there.
+/// One entry for each row and action of a run; another run of the same name has entries of its own. Nothing is done where
+/// the table is there. Workers that start together make it one after the other: `IF NOT EXISTS` alone can fail.
 async fn ensure_audit_table(connection: &mut PgConnection, table: &str) -> Result<(), ApplyError> {
+    let mut transaction = connection.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+        .persistent(false)
+        .bind(format!("backfill.dev audit {table}"))
+        .execute(&mut *transaction)
+        .await?;
     let there: bool =
-        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").persistent(false).bind(table).fetch_one(&mut *connection).await?;
+        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").persistent(false).bind(table).fetch_one(&mut *transaction).await?;
     if there {
         return Ok(());
     }
     let create = format!(
-        "CREATE TABLE IF NOT EXISTS {table} (run text NOT NULL, plan_digest text NOT NULL, table_name text NOT NULL, key jsonb NOT NULL,
-             action text NOT NULL, result text NOT NULL, at timestamptz NOT NULL DEFAULT now(), UNIQUE (run, table_name, key, action))"
+        "CREATE TABLE {table} (run text NOT NULL, run_uid text NOT NULL, plan_digest text NOT NULL, table_name text NOT NULL, key jsonb NOT NULL,
+             action text NOT NULL, result text NOT NULL, at timestamptz NOT NULL DEFAULT now(), UNIQUE (run_uid, table_name, key, action))"
     );
     let comment = format!("COMMENT ON TABLE {table} IS {}", quote_literal("backfill.dev audit: an entry for each row that a run wrote"));
     for sql in [create, comment] {
-        sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(&mut *connection).await?;
+        sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(&mut *transaction).await?;
     }
+    transaction.commit().await?;
     Ok(())
 }

@@ -277,7 +277,6 @@ async fn end_others(connector: &impl Connector, options: ApplyOptions<'_>) {
 /// # Errors
 /// [`LedgerError`].
 pub async fn result(connection: &mut PgConnection, ledger: &Ledger) -> Result<ResultStatus, LedgerError> {
-    let run = ledger.run(connection).await?;
     let totals = ledger.totals(connection).await?;
     let drifted_keys = batch::drifted_keys(connection, ledger).await?;
     let sql =
@@ -295,11 +294,17 @@ pub async fn result(connection: &mut PgConnection, ledger: &Ledger) -> Result<Re
         quarantined: totals.quarantined,
         quarantined_rows: quarantined(connection, ledger).await?,
         redacted: totals.redacted,
-        changed_by_triggers: run.changed_by_triggers,
+        changed_by_triggers: changed_by_triggers(connection, ledger).await?,
         rows_digest: digest.finish(),
         batches: totals.batches,
         output: String::new(),
     })
+}
+
+/// Columns in which a trigger left another value than the planned one.
+async fn changed_by_triggers(connection: &mut PgConnection, ledger: &Ledger) -> Result<Vec<String>, LedgerError> {
+    let sql = format!("SELECT DISTINCT unnest(changed_by_triggers) FROM {} WHERE run_uid = $1 ORDER BY 1", ledger.table("ranges"));
+    Ok(sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_all(connection).await?)
 }
 
 /// The first rows that the database refused.

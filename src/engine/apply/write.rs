@@ -5,10 +5,10 @@
 
 use super::ApplyError;
 use super::sql::{Arrays, Undo, key_equals, source_as_read};
-use crate::engine::catalog::Column;
+use crate::engine::catalog::{Column, Reference};
 use crate::engine::ledger::Ledger;
-use crate::engine::model::{AuditTarget, Model, Target};
-use crate::engine::query::with_entry;
+use crate::engine::model::{AuditTarget, Model, Target, WriteAction};
+use crate::engine::query::{refers, with_entry};
 use crate::engine::row::{Change, Judged, Key, Kind};
 use crate::engine::sql::{quote, quote_literal};
 use sqlx::{PgConnection, Row as _};
@@ -214,6 +214,9 @@ impl Statement<'_> {
             Some(AuditTarget::Column { column, path }) if target.is_own_row() => Some((column, path.as_slice())),
             _ => None,
         };
+        if self.kind == Kind::Delete && !self.references().is_empty() {
+            self.lock_referred(connection, changes).await?;
+        }
         let (statement, checked) = match self.kind {
             Kind::Update => self.update(audit),
             Kind::Insert => self.insert(),
@@ -378,14 +381,39 @@ impl Statement<'_> {
         format!(", written AS (SELECT {}, w.h0{} FROM w JOIN v ON {})", self.given(), differs.collect::<String>(), on.join(" AND "))
     }
 
+    /// A row that is referred to by now stays: its foreign key might take the other row with it.
     fn delete(&self) -> String {
+        let alone = self.references().iter().fold(String::new(), |list, reference| list + " AND NOT " + &refers(reference));
         format!(
-            "DELETE FROM {} AS t USING {} WHERE {} RETURNING {}",
+            "DELETE FROM {} AS t USING {} WHERE {}{alone} RETURNING {}",
             self.target.table.quoted(),
             self.given_rows(),
             self.conditions(),
             self.given()
         )
+    }
+
+    fn references(&self) -> &[Reference] {
+        match &self.target.action {
+            WriteAction::Delete(references) => references,
+            WriteAction::Update | WriteAction::Insert(_) => &[],
+        }
+    }
+
+    /// Locks rows against new references: who is about to refer to one is waited for, and seen by the next statement; who
+    /// comes later waits, and finds it gone.
+    async fn lock_referred(&self, connection: &mut PgConnection, changes: &[RowChange<'_>]) -> Result<(), sqlx::Error> {
+        let arrays = self.arrays(changes);
+        let key: Vec<String> = self.target.key.iter().map(|c| format!("t.{}", quote(&c.name))).collect();
+        let sql = format!(
+            "WITH v AS ({}) SELECT 1 FROM {} AS t JOIN v ON {} ORDER BY {} FOR UPDATE OF t",
+            arrays.select(),
+            self.target.table.quoted(),
+            key_equals("t", &self.target.key),
+            key.join(", ")
+        );
+        arrays.query(sql, self.writer.ledger, self.number).execute(connection).await?;
+        Ok(())
     }
 
     /// What the statement passes on of what it was given: all but the new values.
@@ -424,8 +452,8 @@ impl Statement<'_> {
         let Some(AuditTarget::Table(table)) = &self.writer.model.audit else { return String::new() };
         let key = self.target.key.iter().enumerate().map(|(n, c)| format!("{}, w.k{n}", quote_literal(&c.name)));
         format!(
-            ", a AS (INSERT INTO {table} (run, plan_digest, table_name, key, action, result)
-                 SELECT {run}, {digest}, {name}, jsonb_build_object({key}), '{action}', w.result FROM {from} AS w)",
+            ", a AS (INSERT INTO {table} (run, run_uid, plan_digest, table_name, key, action, result)
+                 SELECT {run}, $1, {digest}, {name}, jsonb_build_object({key}), '{action}', w.result FROM {from} AS w)",
             run = quote_literal(self.writer.run),
             digest = quote_literal(self.writer.plan_digest),
             name = quote_literal(&self.target.table.quoted()),

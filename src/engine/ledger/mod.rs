@@ -134,8 +134,6 @@ pub struct RunRow {
     pub drift_checked: i64,
     /// SHA-256 of the plan file that is loaded.
     pub plan_file_sha256: String,
-    /// Columns in which a trigger left another value than the planned one.
-    pub changed_by_triggers: Vec<String>,
 }
 
 impl FromRow<'_, PgRow> for RunRow {
@@ -147,7 +145,6 @@ impl FromRow<'_, PgRow> for RunRow {
             planned: row.try_get("planned")?,
             drift_checked: row.try_get("drift_checked")?,
             plan_file_sha256: row.try_get("plan_file_sha256")?,
-            changed_by_triggers: row.try_get("changed_by_triggers")?,
         })
     }
 }
@@ -219,6 +216,17 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::RunUnknown`], [`LedgerError::RunEnded`], [`LedgerError::ClaimLost`], [`LedgerError::Fenced`].
     pub async fn begin(&self, connection: &mut PgConnection, attempt: i32) -> Result<i64, LedgerError> {
+        // Who joins only reads: the row is locked by the batches of the others, and hardly ever by none.
+        let sql = format!(
+            "SELECT epoch FROM {} WHERE uid = $1 AND attempt = $2 AND state IN ('Claimed', 'Applying', 'Applied')
+               AND EXISTS (SELECT FROM {} WHERE run_uid = $1)",
+            self.table("runs"),
+            self.table("claim")
+        );
+        let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(&self.uid).bind(attempt);
+        if let Some(epoch) = query.fetch_optional(&mut *connection).await? {
+            return Ok(epoch);
+        }
         let sql = format!(
             "UPDATE {} SET epoch = epoch + CASE WHEN attempt < $2 THEN 1 ELSE 0 END, attempt = $2, updated_at = now()
              WHERE uid = $1 AND attempt <= $2 AND state IN ('Claimed', 'Applying', 'Applied')

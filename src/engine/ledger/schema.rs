@@ -19,7 +19,7 @@ pub(super) const TABLES: &[(&str, &str)] = &[
          plan_digest text NOT NULL DEFAULT '', rows_digest text NOT NULL DEFAULT '', plan_file_sha256 text NOT NULL DEFAULT '',
          state text NOT NULL CHECK (state IN ('Claimed', 'Applying', 'Applied', 'Undoing', 'Undone', 'Restored', 'Closed')),
          epoch int8 NOT NULL DEFAULT 0, attempt int4 NOT NULL DEFAULT 0, planned int8 NOT NULL DEFAULT 0,
-         drift_checked int8 NOT NULL DEFAULT -1, witness jsonb, writes jsonb NOT NULL DEFAULT '[]', changed_by_triggers text[] NOT NULL DEFAULT '{}',
+         drift_checked int8 NOT NULL DEFAULT -1, witness jsonb, writes jsonb NOT NULL DEFAULT '[]',
          created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now()",
     ),
     (
@@ -33,7 +33,7 @@ pub(super) const TABLES: &[(&str, &str)] = &[
          weights int4[], redact int4[] NOT NULL DEFAULT '{}', planned_digest bytea NOT NULL, written_digest bytea,
          worker int4, process text, epoch int8 NOT NULL DEFAULT 0, cursor int4 NOT NULL DEFAULT 0, batches int8 NOT NULL DEFAULT 0,
          written int8 NOT NULL DEFAULT 0, drifted int8 NOT NULL DEFAULT 0, quarantined int8 NOT NULL DEFAULT 0,
-         redacted int8 NOT NULL DEFAULT 0, touched_at timestamptz NOT NULL DEFAULT now(), done_at timestamptz,
+         redacted int8 NOT NULL DEFAULT 0, changed_by_triggers text[] NOT NULL DEFAULT '{}', touched_at timestamptz NOT NULL DEFAULT now(), done_at timestamptz,
          PRIMARY KEY (run_uid, range)",
     ),
     (
@@ -121,7 +121,7 @@ fn denied(schema: &str, (role, database, exists): &(String, String, bool)) -> Le
 }
 
 /// What there is of a ledger.
-enum Found {
+pub(super) enum Found {
     /// All tables, of this version.
     Complete,
     /// Tables of an earlier version.
@@ -131,7 +131,7 @@ enum Found {
 }
 
 /// Looks for the tables by name and mark. Tables of that name without the mark are never touched.
-async fn found(connection: &mut PgConnection, schema: &str) -> Result<Found, LedgerError> {
+pub(super) async fn found(connection: &mut PgConnection, schema: &str) -> Result<Found, LedgerError> {
     let found: Vec<(String, Option<i32>)> = sqlx::query_as(
         "SELECT c.relname::text, substring(obj_description(c.oid, 'pg_class') FROM '^' || $2 || ' v([0-9]{1,6})')::int4
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

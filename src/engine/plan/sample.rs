@@ -3,10 +3,14 @@
 use crate::api::spec::SampleShow;
 use crate::api::status::{ChangeStatus, SampleStatus};
 use crate::engine::model::{Model, Target};
-use crate::engine::row::{Change, show};
+use crate::engine::row::{Change, Kind, show};
 use crate::engine::secrets::redact;
 
 const VALUE_MAX_CHARS: usize = 256;
+/// So many target rows of one source row are shown, where a join finds many: the status has an end.
+const CHANGES_MAX: usize = 10;
+/// So many columns of a deleted row are shown; as many as a write may set.
+const COLUMNS_MAX: usize = 32;
 /// What stands for a value of the moment.
 const AT_APPLY: &str = "(set when it is applied)";
 
@@ -14,7 +18,7 @@ const AT_APPLY: &str = "(set when it is applied)";
 #[must_use]
 pub fn sample(model: &Model, source_key: &[String], changes: &[Change], mode: SampleShow) -> (Vec<SampleStatus>, bool) {
     let mut sensitive = false;
-    let shown = changes.iter().filter_map(|change| {
+    let shown = changes.iter().take(CHANGES_MAX).filter_map(|change| {
         let write = model.writes.get(change.write)?;
         let changes = columns(write, change, mode, &mut sensitive);
         Some(SampleStatus { key: cut(&show(source_key)), table: write.table.display(), changes })
@@ -24,15 +28,20 @@ pub fn sample(model: &Model, source_key: &[String], changes: &[Change], mode: Sa
 }
 
 fn columns(write: &Target, change: &Change, mode: SampleShow, sensitive: &mut bool) -> Vec<ChangeStatus> {
-    let values = write.sets.iter().zip(change.old.iter().zip(&change.new));
-    values
-        .map(|(set, (old, new))| {
-            let mut one = |value: &Option<String>| value.as_ref().and_then(|text| shown(text, &set.column.base_type, mode, sensitive));
-            let (before, after) = (one(old), one(new));
-            let after = if set.value.is_at_apply() { Some(AT_APPLY.to_owned()) } else { after };
-            ChangeStatus { column: set.column.name.clone(), before, after }
-        })
-        .collect()
+    let mut one = |value: Option<&Option<String>>, type_name: &str| shown(value.and_then(Option::as_deref)?, type_name, mode, sensitive);
+    if change.kind == Kind::Delete {
+        let kept = write.keeps.iter().enumerate().take(COLUMNS_MAX);
+        return kept
+            .map(|(n, column)| ChangeStatus { column: column.name.clone(), before: one(change.old.get(n), &column.base_type), after: None })
+            .collect();
+    }
+    let values = write.sets.iter().enumerate().map(|(n, set)| {
+        // Of an inserted row there is nothing before.
+        let before = one(change.old.get(n), &set.column.base_type);
+        let after = if set.value.is_at_apply() { Some(AT_APPLY.to_owned()) } else { one(change.new.get(n), &set.column.base_type) };
+        ChangeStatus { column: set.column.name.clone(), before, after }
+    });
+    values.collect()
 }
 
 fn shown(text: &str, type_name: &str, mode: SampleShow, sensitive: &mut bool) -> Option<String> {

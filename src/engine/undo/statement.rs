@@ -90,8 +90,9 @@ impl Part {
         let sql = format!(
             "{lists}, w AS ({statement}){written}{audit}
              INSERT INTO {skipped} (run_uid, range, batch, seq, action, place, columns)
-             SELECT $1, $2, $3, {seq}, '{action}', u.place, {changed} FROM u LEFT JOIN {table} AS t ON {key}
-             WHERE u.n NOT IN (SELECT n FROM x)",
+             SELECT DISTINCT ON (s.place) $1, $2, $3, {seq}, '{action}', s.place, s.columns
+             FROM (SELECT u.place, {changed} AS columns FROM u LEFT JOIN {table} AS t ON {key} WHERE u.n NOT IN (SELECT n FROM x)) AS s
+             ORDER BY s.place, cardinality(s.columns) DESC ON CONFLICT DO NOTHING",
             lists = self.rows(ledger),
             audit = self.audit_entries(),
             seq = self.seq,
@@ -109,7 +110,8 @@ impl Part {
     async fn skip(&self, connection: &mut PgConnection, ledger: &Ledger, batch: Batch, row: i64, sqlstate: &str) -> Result<(), UndoError> {
         let sql = format!(
             "INSERT INTO {} (run_uid, range, batch, seq, action, place, columns)
-             SELECT $1, $2, $3, {}, '{}', hashes[$4]::int4, ARRAY['refused: ' || $5::text] FROM {} WHERE {}",
+             SELECT $1, $2, $3, {}, '{}', hashes[$4]::int4, ARRAY['refused: ' || $5::text] FROM {} WHERE {}
+             ON CONFLICT DO NOTHING",
             ledger.table("skipped"),
             self.seq,
             self.action.as_str(),
@@ -263,8 +265,8 @@ impl Part {
         let Some((table, run, digest)) = self.audit.as_ref().filter(|_| self.action != Action::Entry) else { return String::new() };
         let key = self.key.iter().enumerate().map(|(n, c)| format!("{}, x.k{n}", quote_literal(&c.name)));
         format!(
-            ", a AS (INSERT INTO {table} (run, plan_digest, table_name, key, action, result)
-                 SELECT {}, {}, {}, jsonb_build_object({}), 'Undo{}', 'undone' FROM x ON CONFLICT DO NOTHING)",
+            ", a AS (INSERT INTO {table} (run, run_uid, plan_digest, table_name, key, action, result)
+                 SELECT {}, $1, {}, {}, jsonb_build_object({}), 'Undo{}', 'undone' FROM x ON CONFLICT DO NOTHING)",
             quote_literal(run),
             quote_literal(digest),
             quote_literal(&self.table),

@@ -1,0 +1,22 @@
+CREATE TABLE customers (
+    id         bigint PRIMARY KEY,
+    email      text,
+    verified   boolean NOT NULL,
+    created_at timestamptz NOT NULL
+);
+CREATE TABLE orders (
+    id          bigint PRIMARY KEY,
+    customer_id bigint NOT NULL REFERENCES customers,
+    total       numeric(10, 2) NOT NULL
+);
+CREATE INDEX ON orders (customer_id);
+
+-- One to three customers an address, in different cases, with ties in time; some have no address.
+INSERT INTO customers
+SELECT n * 10 + d, CASE WHEN n % 12 = 0 THEN NULL WHEN d = 2 THEN 'JÖRG' || n || '@Example.org' ELSE 'jörg' || n || '@example.org' END,
+       (n + d) % 5 = 0, timestamptz '2026-01-01' + (n % 2) * d * interval '1 hour'
+FROM generate_series(1, 150) n, generate_series(1, 1 + n % 3) d;
+
+-- None to three orders a customer.
+INSERT INTO orders
+SELECT c.id * 10 + o, c.id, o * 9.99 FROM customers c, generate_series(1, (c.id / 10 + c.id) % 4) o;
