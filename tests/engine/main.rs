@@ -20,6 +20,7 @@ mod migration;
 mod pace;
 mod plan;
 mod random;
+mod sensitive;
 mod server;
 mod speed;
 mod standby;
