@@ -104,7 +104,10 @@ async fn a_second_run_on_a_database_waits_says_for_whom_and_goes_on_after_the_fi
     let scene = Scene::new("tworuns", 1000).await;
     // A row that it renames while the second waits is drift, and people would be asked again.
     stop_application(&scene).await;
-    let first = Run::apply(&scene, &slow("first"));
+    // Long enough for the second one's backup, plan and approval, on a busy machine, too.
+    let mut manifest = slow("first");
+    manifest["spec"]["backfill"]["sql"]["batch"]["pause"] = json!("2s");
+    let first = Run::apply(&scene, &manifest);
     first.approved_by(&lab().maria).await;
     is_under_way(&first, &scene, 10).await;
     // It writes other rows than the first.
