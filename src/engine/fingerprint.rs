@@ -7,9 +7,9 @@ impl Change {
     /// Table, action, key, and (column, old, new) of each value known at plan, in the columns' order. Where values are
     /// those of the moment of apply, only which row it is.
     #[must_use]
-    pub fn hasher(&self, model: &Model) -> blake3::Hasher {
+    pub fn hash(&self, model: &Model) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();
-        let Some(write) = model.writes.get(self.write) else { return hasher };
+        let Some(write) = model.writes.get(self.write) else { return hasher.finalize() };
         frame(&mut hasher, Some(&write.table.quoted()));
         hasher.update(match self.kind {
             Kind::Update => b"U",
@@ -23,7 +23,7 @@ impl Change {
         if !model.recompute {
             self.hash_values(write, &mut hasher);
         }
-        hasher
+        hasher.finalize()
     }
 
     fn hash_values(&self, write: &Target, hasher: &mut blake3::Hasher) {
@@ -44,16 +44,16 @@ impl Change {
 
 impl Judged {
     /// Eight bytes over the source key and all that would be written: it differs where anything of that does. Beside it
-    /// the hashers of the changes, for the digest.
+    /// the hashes of the changes, for the digest.
     #[must_use]
-    pub fn fingerprint(&self, model: &Model, key: &Key) -> (i64, Vec<blake3::Hasher>) {
+    pub fn fingerprint(&self, model: &Model, key: &Key) -> (i64, Vec<blake3::Hash>) {
         let mut hasher = blake3::Hasher::new();
         for part in key {
             frame(&mut hasher, Some(part));
         }
-        let changes: Vec<blake3::Hasher> = self.changes.iter().map(|change| change.hasher(model)).collect();
+        let changes: Vec<blake3::Hash> = self.changes.iter().map(|change| change.hash(model)).collect();
         for change in &changes {
-            hasher.update(change.finalize().as_bytes());
+            hasher.update(change.as_bytes());
         }
         let mut bytes = [0; 8];
         hasher.finalize_xof().fill(&mut bytes);

@@ -115,6 +115,8 @@ pub struct Judged {
     pub version: Option<String>,
     /// At apply: what is at the audit entry's path, and the number of objects on the path.
     pub audit_before: Vec<Option<String>>,
+    /// At apply: the fingerprint, and the hash of each change.
+    pub hashed: Option<(i64, Vec<blake3::Hash>)>,
     /// Rows of a join with `rows: Many` that were seen.
     many: Vec<Key>,
 }

@@ -116,20 +116,16 @@ impl<'a> Batch<'a> {
         let range = &self.prepared.range.rows;
         let keys: Vec<Key> = places.iter().map(|place| self.prepared.key(self.context, *place)).collect();
         let mut rows = Vec::with_capacity(places.len());
-        let mut hashers = BTreeMap::new();
+        let mut hashes = BTreeMap::new();
         for (place, key) in places.iter().zip(&keys) {
             let at = i32::try_from(*place).unwrap_or(i32::MAX);
             let row = judged.get(&at);
-            let Some(row) = row.filter(|row| row.audit_fits && !row.changes.is_empty()) else {
-                self.drifted(*place, key, row)?;
-                continue;
-            };
-            let (fingerprint, changes) = row.fingerprint(&self.context.model, key);
-            if range.fingerprints.get(*place) == Some(&fingerprint) {
-                hashers.insert(at, changes);
-                rows.push(Writing { place: at, key, judged: row, redacted: range.redact.contains(&at) });
-            } else {
-                self.drifted(*place, key, Some(row))?;
+            match (row, Context::as_planned(range.fingerprints.get(*place), row)) {
+                (Some(row), Some(changes)) => {
+                    hashes.insert(at, changes);
+                    rows.push(Writing { place: at, key, judged: row, redacted: range.redact.contains(&at) });
+                }
+                _ => self.drifted(*place, key, row)?,
             }
         }
         if rows.is_empty() {
@@ -141,7 +137,7 @@ impl<'a> Batch<'a> {
         if locked && let Some(row) = rows.iter().find(|row| !written.contains(&row.place)) {
             return Err(ApplyError::RowHeldBack { key: show(row.key) });
         }
-        for (_, changes) in hashers.iter().filter(|(place, _)| written.contains(place)) {
+        for (_, changes) in hashes.iter().filter(|(place, _)| written.contains(place)) {
             for change in changes {
                 self.digest.add(change);
             }

@@ -106,12 +106,21 @@ impl Context {
                 }
             }
         }
+        // Here, beside the writer's work, and not when the batch is written.
+        let columns = self.model.source.key.len();
+        for (n, place) in keys.places.iter().enumerate() {
+            let Some(row) = judged.get_mut(place) else { continue };
+            let key: Key = keys.columns.iter().take(columns).filter_map(|column| column.get(n).cloned()).collect();
+            row.hashed = Some(row.fingerprint(&self.model, &key));
+        }
         Ok(judged)
     }
 
-    /// True where the row would be written as it was planned.
-    pub(super) fn is_as_planned(&self, fingerprint: i64, key: &Key, judged: Option<&Judged>) -> bool {
-        judged.is_some_and(|row| row.audit_fits && !row.changes.is_empty() && row.fingerprint(&self.model, key).0 == fingerprint)
+    /// The hashes of the row's changes, where it would be written as it was planned.
+    pub(super) fn as_planned(fingerprint: Option<&i64>, judged: Option<&'_ Judged>) -> Option<Vec<blake3::Hash>> {
+        let row = judged.filter(|row| row.audit_fits && !row.changes.is_empty())?;
+        let (found, hashes) = row.hashed.as_ref()?;
+        (Some(found) == fingerprint).then(|| hashes.clone())
     }
 
     /// The keys of some places of a range.

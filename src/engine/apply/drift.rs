@@ -102,15 +102,13 @@ async fn changed(
     range: &ClaimedRange,
 ) -> Result<Vec<usize>, ApplyError> {
     let (mut changed, mut pieces) = (Vec::new(), vec![(0..range.rows.len()).collect::<Vec<usize>>()]);
-    let columns = context.model.source.key.len();
     while let Some(piece) = pieces.pop() {
         let keys = Context::keys(&range.rows.keys, &piece);
         match context.judge(connection, question, &keys, &range.rows.redact).await {
             Ok(judged) => changed.extend(piece.into_iter().filter(|place| {
                 let row = judged.get(&i32::try_from(*place).unwrap_or(i32::MAX));
-                let fingerprint = range.rows.fingerprints.get(*place).copied().unwrap_or_default();
                 let satisfied = context.model.recompute && row.is_some_and(|row| row.applies && row.changes.is_empty());
-                !satisfied && !context.is_as_planned(fingerprint, &range.rows.key(*place, columns), row)
+                !satisfied && Context::as_planned(range.rows.fingerprints.get(*place), row).is_none()
             })),
             Err(RowError::Database(error)) => return Err(error.into()),
             // Not unique any more, or referred to: the row at fault is found by halves.

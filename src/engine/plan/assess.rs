@@ -51,7 +51,7 @@ pub(super) struct Writing {
     pub(super) judged: Judged,
     pub(super) fingerprint: i64,
     /// Of each change, for the digest.
-    pub(super) hashers: Vec<blake3::Hasher>,
+    pub(super) hashes: Vec<blake3::Hash>,
     /// Weight of old and new values.
     pub(super) bytes: usize,
     /// What was redacted in it.
@@ -120,7 +120,7 @@ fn verdict(with: &Assessor, rows: &[PgRow], key: &Key) -> Result<Verdict, PlanEr
         return Ok(if judged.applies { Verdict::AlreadyDone } else { Verdict::NoMatch });
     }
     judged.check(model, key)?;
-    let (fingerprint, hashers) = judged.fingerprint(model, key);
+    let (fingerprint, hashes) = judged.fingerprint(model, key);
     let bytes = judged.changes.iter().flat_map(|change| change.old.iter().chain(&change.new)).flatten().map(String::len).sum();
-    Ok(Verdict::Write(Box::new(Writing { judged, fingerprint, hashers, bytes, found })))
+    Ok(Verdict::Write(Box::new(Writing { judged, fingerprint, hashes, bytes, found })))
 }

@@ -217,8 +217,8 @@ impl<'a> Planner<'a> {
     fn write(&mut self, key: Vec<String>, winner: Vec<String>, writing: &Writing) -> Result<(), PlanError> {
         let number = u64::try_from(self.counts.will_write).unwrap_or(0);
         let changes = &writing.judged.changes;
-        for (change, hasher) in changes.iter().zip(&writing.hashers) {
-            self.range.digest.add(hasher);
+        for (change, hash) in changes.iter().zip(&writing.hashes) {
+            self.range.digest.add(hash);
             let Some(write) = self.with.model.writes.get(change.write) else { continue };
             if let Some(once) = &mut self.once {
                 once.add(write.table.oid, &change.key, number)?;
