@@ -15,12 +15,12 @@ const TRIES: u32 = 5;
 
 /// Says yes.
 pub(in crate::plugin) async fn approve(cluster: &Cluster, decision: Decision) -> Result<u8, PluginError> {
-    decide(cluster, decision, Approval::Approve).await
+    Box::pin(decide(cluster, decision, Approval::Approve)).await
 }
 
 /// Says no.
 pub(in crate::plugin) async fn deny(cluster: &Cluster, decision: Decision) -> Result<u8, PluginError> {
-    decide(cluster, decision, Approval::Deny).await
+    Box::pin(decide(cluster, decision, Approval::Deny)).await
 }
 
 async fn decide(cluster: &Cluster, asked: Decision, decision: Approval) -> Result<u8, PluginError> {
@@ -51,7 +51,7 @@ async fn decide(cluster: &Cluster, asked: Decision, decision: Approval) -> Resul
             return Ok(OTHERWISE);
         }
     }
-    let after = send(cluster, &name, run, &user, decision, message.as_deref()).await?;
+    let after = Box::pin(send(cluster, &name, run, &user, decision, message.as_deref())).await?;
     let word = match decision {
         Approval::Approve => "approves",
         Approval::Deny => "denies",

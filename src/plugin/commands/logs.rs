@@ -82,12 +82,12 @@ async fn copy(cluster: &Cluster, source: &Source, named: bool, follow: bool) -> 
 async fn open(cluster: &Cluster, source: &Source, follow: bool) -> Result<impl AsyncBufRead + use<>, PluginError> {
     let parameters = LogParams { container: Some(source.container.clone()), follow, ..LogParams::default() };
     let (tries, pause) = STARTING;
-    let mut tried = 0;
+    let mut refusals = 0;
     let pods = cluster.pod_api();
     loop {
         match call("read the log", pods.log_stream(&source.pod, &parameters)).await {
             // 400: the container has not started.
-            Err(PluginError::Refused { .. }) if follow && tried < tries => tried += 1,
+            Err(PluginError::Refused { .. }) if follow && refusals < tries => refusals += 1,
             answer => return answer,
         }
         tokio::time::sleep(pause).await;

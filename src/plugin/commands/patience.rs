@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// Between two looks.
 pub(super) const PAUSE: Duration = Duration::from_secs(2);
 /// For so long the API server may be away: a control plane's restart takes less.
-const AWAY: Duration = Duration::from_secs(60);
+const AWAY: Duration = Duration::from_mins(1);
 
 /// How long there has been no answer.
 #[derive(Debug, Default)]

@@ -1,5 +1,7 @@
 //! Text of a run as a terminal may have it: what it would obey, or what turns the direction of reading, is shown and not sent.
 
+use std::fmt::Write as _;
+
 /// One line: line ends and tabs are shown as they are in JSON.
 #[must_use]
 pub fn line(text: &str) -> String {
@@ -51,9 +53,8 @@ fn push(safe: &mut String, character: char) {
         '\r' => safe.push_str("\\r"),
         '\t' => safe.push_str("\\t"),
         other if other.is_control() || hides(other) => {
-            safe.push_str("\\u{");
-            safe.push_str(&format!("{:x}", u32::from(other)));
-            safe.push('}');
+            // Writing to a String does not fail.
+            let _ = write!(safe, "\\u{{{:x}}}", u32::from(other));
         }
         other => safe.push(other),
     }
