@@ -321,6 +321,7 @@ fn run(command: &mut Command, stdin: &str) -> Output {
 
 #[track_caller]
 fn said(output: Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let Output { status, stdout, stderr } = output;
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8_lossy(&stdout).into_owned()
 }
