@@ -16,6 +16,7 @@
 //! | [`engine`] | the data plane: plan, ledger, apply, undo, verify | `api`, `protocol`, `postgres` |
 //! | [`steps`] | what runs inside a Job | all but `controller` |
 //! | [`controller`] | the Kubernetes shell | all |
+//! | [`plugin`] | `kubectl backfill`: what a person types | `api`, `protocol`, the estimates of `lifecycle` |
 
 pub mod api;
 pub mod config;
@@ -24,6 +25,7 @@ pub mod engine;
 pub mod flags;
 pub mod lifecycle;
 pub mod notify;
+pub mod plugin;
 pub mod postgres;
 pub mod protocol;
 pub mod reference;

@@ -11,8 +11,9 @@ const APPLY_COST: i64 = 4;
 /// Undo took half of apply's time when it was measured.
 const UNDO_COST: i64 = 2;
 
-/// The estimate for a step; `None` where nothing is known yet.
-pub(super) fn estimate(status: &BackfillRunStatus, step: Step) -> Option<i64> {
+/// The estimate for a step, in seconds; `None` where nothing is known yet.
+#[must_use]
+pub fn estimate(status: &BackfillRunStatus, step: Step) -> Option<i64> {
     let size = status.database.as_ref().map(|d| d.size_bytes);
     let rows = status.plan.as_ref().filter(|p| p.rows_per_second > 0);
     match step {

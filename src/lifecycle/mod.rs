@@ -2,7 +2,7 @@
 //!
 //! `decide` takes what the run asks for, what its status says and what was observed, and answers with the next status
 //! and at most one effect. No client, clock, randomness or environment in here: the same arguments give the same answer.
-//! Knows `api` and `protocol`; called by `controller` only.
+//! Knows `api` and `protocol`; called by `controller`, and for an estimate by `plugin`.
 
 mod approval;
 mod decide;
@@ -24,6 +24,7 @@ mod voided;
 
 pub use decide::{decide, effect_refused, refuse};
 pub use decision::{Decision, Effect, EventNote, StartStep};
+pub use estimate::estimate;
 pub use observed::{
     AdmissionObservation, FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey, StepObservation, TeamEnd,
 };

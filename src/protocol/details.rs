@@ -5,7 +5,7 @@ use thiserror::Error;
 
 /// Longer details are refused on both sides.
 pub const DETAILS_MAX_BYTES: usize = 64 * 1024;
-const MARK: &str = "BACKFILL-DETAILS ";
+pub(super) const MARK: &str = "BACKFILL-DETAILS ";
 
 /// A framed block of JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,3 +19,21 @@ pub use report::{
     UndoReport, VerifyReport,
 };
 pub use verdict::{Outcome, VERDICT_MAX_BYTES, Verdict};
+
+/// True for a line of a step's output that is progress or details, and no log for people.
+#[must_use]
+pub fn is_for_the_operator(line: &str) -> bool {
+    line.starts_with(progress::MARK) || line.starts_with(details::MARK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_and_details_are_for_the_operator_and_logs_are_not() {
+        assert!(is_for_the_operator(&Progress::default().to_line()));
+        assert!(is_for_the_operator(&Details::new("{}".into()).unwrap().to_line()));
+        assert!(!is_for_the_operator(r#"{"level":"INFO","message":"BACKFILL-PROGRESS"}"#));
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-const MARK: &str = "BACKFILL-PROGRESS ";
+pub(super) const MARK: &str = "BACKFILL-PROGRESS ";
 
 /// How far a step is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,188 @@
+//! The command line.
+
+use crate::api::duration;
+use crate::api::status::Step;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::time::Duration;
+
+/// See, decide and steer the backfills of a cluster, as the user of the kubeconfig.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-backfill", bin_name = "kubectl backfill", version)]
+pub struct Arguments {
+    /// The namespace; that of the context where it is left out.
+    #[arg(short, long, global = true)]
+    pub namespace: Option<String>,
+    /// The context of the kubeconfig; the current one where it is left out.
+    #[arg(long, global = true)]
+    pub context: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what people are asked to approve.
+    Review {
+        /// The run.
+        name: String,
+        /// The same as a document.
+        #[arg(short, long)]
+        output: Option<Format>,
+    },
+    /// Say yes to what is asked, after a look at it.
+    Approve(Decision),
+    /// Say no. One no ends the run.
+    Deny(Decision),
+    /// Take back what you said.
+    Withdraw {
+        /// The run.
+        name: String,
+        /// Print the run as it is afterwards.
+        #[arg(short, long)]
+        output: Option<Format>,
+    },
+    /// Show where a run stands.
+    Status {
+        /// The run.
+        name: String,
+        /// Go on showing it until it ends.
+        #[arg(short, long, conflicts_with = "output")]
+        watch: bool,
+        /// The status as a document.
+        #[arg(short, long)]
+        output: Option<Format>,
+    },
+    /// Wait for a run. Exit codes: 0 it is so, 1 the run ended otherwise, 2 not in time, 3 no such run or no connection.
+    Wait {
+        /// The run.
+        name: String,
+        /// For what.
+        #[arg(long = "for", value_name = "WHAT", default_value = "succeeded")]
+        goal: Goal,
+        /// For how long, as in `30s`, `2h` or `1h30m`; `0s` looks once.
+        #[arg(long, default_value = "1h", value_parser = parse_duration)]
+        timeout: Duration,
+    },
+    /// Stop a run for good: the flag goes back first, then the data.
+    Abort {
+        /// The run.
+        name: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+        /// Print the run as it is afterwards.
+        #[arg(short, long)]
+        output: Option<Format>,
+    },
+    /// Pause a run after the batch in hand.
+    Suspend {
+        /// The run.
+        name: String,
+        /// Print the run as it is afterwards.
+        #[arg(short, long)]
+        output: Option<Format>,
+    },
+    /// Let a suspended run go on.
+    Resume {
+        /// The run.
+        name: String,
+        /// Print the run as it is afterwards.
+        #[arg(short, long)]
+        output: Option<Format>,
+    },
+    /// Show the logs of a step's pods.
+    Logs {
+        /// The run.
+        name: String,
+        /// The step, as in `plan` or `apply`; the latest where it is left out.
+        #[arg(long, value_parser = parse_step)]
+        step: Option<Step>,
+        /// Go on until the pods end.
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Print the completion for a shell.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// A decision.
+#[derive(Debug, Args)]
+pub struct Decision {
+    /// The run.
+    pub name: String,
+    /// Why; it goes into the status, the report and the messages.
+    #[arg(short, long)]
+    pub message: Option<String>,
+    /// The digest that was reviewed. With it nothing is asked, and another digest is refused; without it a terminal is needed.
+    #[arg(long)]
+    pub digest: Option<String>,
+    /// Print the run as it is afterwards.
+    #[arg(short, long, requires = "digest")]
+    pub output: Option<Format>,
+}
+
+/// The form of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Goal {
+    /// The run has succeeded.
+    Succeeded,
+    /// The run has ended, in whatever way.
+    Finished,
+    /// The run asks people.
+    AwaitingApproval,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text).ok_or_else(|| "a duration looks like 30s, 2h or 1h30m".into())
+}
+
+fn parse_step(slug: &str) -> Result<Step, String> {
+    Step::ALL.into_iter().find(|step| step.slug() == slug).ok_or_else(|| {
+        let known: Vec<&str> = Step::ALL.iter().map(|step| step.slug()).collect();
+        format!("the steps are {}", known.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn wait_waits_an_hour_for_success_unless_told_otherwise() {
+        let Command::Wait { goal, timeout, .. } = Arguments::parse_from(["kubectl-backfill", "wait", "r"]).command else { panic!() };
+        assert_eq!((goal, timeout), (Goal::Succeeded, Duration::from_hours(1)));
+    }
+
+    #[test]
+    fn global_flags_stand_before_and_after_the_command() {
+        for arguments in [["b", "-n", "shop", "status", "r"], ["b", "status", "r", "-n", "shop"]] {
+            assert_eq!(Arguments::parse_from(arguments).namespace.as_deref(), Some("shop"));
+        }
+    }
+
+    #[test]
+    fn a_step_that_does_not_exist_is_refused_with_those_that_do() {
+        let error = Arguments::try_parse_from(["b", "logs", "r", "--step", "aply"]).unwrap_err().to_string();
+        assert!(error.contains("the steps are preflight, backup"), "{error}");
+    }
+}
