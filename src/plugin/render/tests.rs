@@ -36,12 +36,12 @@ fn a_run_that_has_just_been_made_has_pages_too() {
 
 #[test]
 fn colours_change_nothing_but_colours() {
-    for run in [fixture::awaiting(), fixture::applying(), fixture::script(), fixture::restore()] {
+    let sgr = regex::Regex::new("\x1b\\[[0-9;]+m").unwrap();
+    for run in [fixture::awaiting, fixture::applying, fixture::script, fixture::restore].map(|made| Box::new(made())) {
         for (colour, plain) in [
             (review::page(&run, now(), COLOUR), review::page(&run, now(), PLAIN)),
             (status::page(&run, now(), COLOUR), status::page(&run, now(), PLAIN)),
         ] {
-            let sgr = regex::Regex::new("\x1b\\[[0-9;]+m").unwrap();
             assert!(sgr.is_match(&colour));
             assert_eq!(sgr.replace_all(&colour, ""), plain);
             assert!(!plain.contains('\x1b'));
