@@ -4,7 +4,7 @@
 //! All values travel as texts. Aliases of ours hold a space, so that no expression of the user can name them by accident.
 
 use super::catalog::{Column, Reference};
-use super::model::{AuditTarget, Join, JoinFrom, Model, Set, Source, Target, WriteAction};
+use super::model::{AuditTarget, Join, JoinFrom, Model, Set, Target, WriteAction};
 use super::sql::{Expression, quote, quote_literal};
 use crate::api::spec::{ConflictMode, JoinType};
 use std::fmt::Write as _;
@@ -125,7 +125,7 @@ pub fn question(model: &Model, rows: Rows, moment: Moment) -> Question {
     let (mut from, mut writes) = (from(model, rows), Vec::with_capacity(model.writes.len()));
     for (index, write) in model.writes.iter().enumerate() {
         let alias = format!("\"backfill {index}\"");
-        let (lateral, columns) = lateral(source, write, moment, &mut list, &alias);
+        let (lateral, columns) = lateral(write, moment, &mut list, &alias);
         from.push_str(&lateral);
         writes.push(columns);
     }
@@ -216,13 +216,14 @@ fn with(model: &Model, rows: Rows) -> String {
             let per: Vec<String> = pick.per.iter().map(Expression::in_parentheses).collect();
             let window = format!("(PARTITION BY {} ORDER BY {}, {})", per.join(", "), pick.order.in_order_by(), names("s", &source.key));
             let key = source.key.iter().enumerate().map(|(n, c)| format!("s.{} AS \"backfill k{n}\"", quote(&c.name)));
-            let winner = source.key.iter().enumerate();
+            // Who won is asked only where the others are written.
+            let winner = source.key.iter().enumerate().filter(|_| pick.losers);
             let winner = winner.map(|(n, c)| format!("first_value(s.{}::text) OVER {window} AS \"backfill w{n}\"", quote(&c.name)));
+            let columns: Vec<String> = key.chain(winner).collect();
             let filter = source.filter.as_ref().map(|f| format!(" WHERE coalesce({}, false)", f.in_parentheses())).unwrap_or_default();
             format!(
-                "WITH \"backfill picked\" AS (SELECT {}, {}, row_number() OVER {window} AS rank FROM {}{}{filter}) ",
-                key.collect::<Vec<_>>().join(", "),
-                winner.collect::<Vec<_>>().join(", "),
+                "WITH \"backfill picked\" AS (SELECT {}, row_number() OVER {window} AS rank FROM {}{}{filter}) ",
+                columns.join(", "),
                 source.table.relation("s"),
                 parameters(model),
             )
@@ -307,7 +308,7 @@ fn joined(model: &Model) -> String {
 }
 
 /// One write's target and values, beside the source row. For an insert the target may be missing, and the values are there.
-fn lateral(source: &Source, write: &Target, moment: Moment, list: &mut List, alias: &str) -> (String, WriteColumns) {
+fn lateral(write: &Target, moment: Moment, list: &mut List, alias: &str) -> (String, WriteColumns) {
     let apply = moment == Moment::Apply;
     let inserts = matches!(write.action, WriteAction::Insert(_));
     let mut inner = Vec::new();
@@ -357,7 +358,6 @@ fn lateral(source: &Source, write: &Target, moment: Moment, list: &mut List, ali
     } else {
         format!(" LEFT JOIN LATERAL (SELECT {inner} FROM {} WHERE {}) AS {alias} ON true", write.table.relation("t"), matches(write))
     };
-    let _ = source;
     (sql, columns)
 }
 

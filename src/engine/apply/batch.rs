@@ -16,17 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How many drifted keys a person is shown.
 const NAMED: i64 = 10;
 
-/// What a batch did.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Recorded {
-    /// Rows written.
-    pub(super) written: usize,
-    /// Rows left alone.
-    pub(super) drifted: usize,
-    /// Rows refused.
-    pub(super) quarantined: usize,
-}
-
 /// Where a range stands while it is worked on.
 #[derive(Clone, Debug)]
 pub(super) struct Standing {
@@ -53,7 +42,7 @@ pub(super) async fn write(
     standing: &mut Standing,
     drift: DriftMode,
     mode: Mode,
-) -> Result<Recorded, ApplyError> {
+) -> Result<(), ApplyError> {
     let mut transaction = connection.begin().await?;
     // A batch that a crash of the server takes away is taken away whole, cursor and all. The last COMMIT of the run waits for
     // the disk (and for synchronous standbys), and with it for all before it.
@@ -78,11 +67,11 @@ pub(super) async fn write(
         };
         batch.round(&mut transaction, &left, &judged, true).await?;
     }
-    let (recorded, digest) = batch.record(&mut transaction).await?;
+    let digest = batch.record(&mut transaction).await?;
     transaction.commit().await?;
     standing.batches += 1;
     standing.digest = digest;
-    Ok(recorded)
+    Ok(())
 }
 
 struct Batch<'a> {
@@ -138,7 +127,7 @@ impl<'a> Batch<'a> {
             return Err(ApplyError::RowHeldBack { key: show(row.key) });
         }
         for (_, changes) in hashes.iter().filter(|(place, _)| written.contains(place)) {
-            for change in changes {
+            for change in *changes {
                 self.digest.add(change);
             }
         }
@@ -153,8 +142,7 @@ impl<'a> Batch<'a> {
         if self.drift == DriftMode::Fail {
             return Err(ApplyError::RowDrifted { key: show(key) });
         }
-        let nothing_to_do = self.context.model.recompute && judged.is_some_and(|row| row.applies && row.changes.is_empty());
-        if !nothing_to_do {
+        if !self.context.is_satisfied(judged) {
             self.drifted.insert(place, key.clone());
         }
         Ok(())
@@ -162,20 +150,20 @@ impl<'a> Batch<'a> {
 
     /// Rows that are neither written nor drifted nor refused.
     fn left(&self) -> Vec<usize> {
-        let recompute = self.context.model.recompute;
         let open = |place: &usize| {
             let at = i32::try_from(*place).unwrap_or(i32::MAX);
-            let satisfied = recompute && self.prepared.judged.get(&at).is_some_and(|row| row.applies && row.changes.is_empty());
+            let satisfied = self.context.is_satisfied(self.prepared.judged.get(&at));
             !self.written.contains(&at) && !self.drifted.contains_key(place) && !self.prepared.refused.contains_key(place) && !satisfied
         };
         self.prepared.places.iter().copied().filter(open).collect()
     }
 
-    async fn record(self, connection: &mut PgConnection) -> Result<(Recorded, RowsDigest), ApplyError> {
+    /// Records the batch; answers the digest over what is written of the range.
+    async fn record(self, connection: &mut PgConnection) -> Result<RowsDigest, ApplyError> {
         let ledger = &self.context.ledger;
         let range = &self.prepared.range;
         let (Some(first), Some(last)) = (self.prepared.places.first(), self.prepared.places.last()) else {
-            return Ok((Recorded::default(), self.digest));
+            return Ok(self.digest);
         };
         let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         let refused: Vec<(usize, &Refused)> = self
@@ -185,7 +173,6 @@ impl<'a> Batch<'a> {
             .filter(|(place, _)| self.prepared.places.contains(place))
             .map(|(place, why)| (*place, why))
             .collect();
-        let recorded = Recorded { written: self.written.len(), drifted: self.drifted.len(), quarantined: refused.len() };
         let sql = format!(
             "WITH b AS (INSERT INTO {} (run_uid, range, batch, epoch, first, last, written, drifted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8))
              UPDATE {} SET cursor = $6 + 1, batches = $3, written = written + $7, drifted = drifted + $8, quarantined = quarantined + $9,
@@ -197,8 +184,8 @@ impl<'a> Batch<'a> {
             ledger.table("ranges")
         );
         let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(range.number).bind(self.number.batch);
-        let query = query.bind(self.context.epoch).bind(int(*first)).bind(int(*last)).bind(i64::from(int(recorded.written)));
-        let query = query.bind(i64::from(int(recorded.drifted))).bind(i64::from(int(recorded.quarantined)));
+        let query = query.bind(self.context.epoch).bind(int(*first)).bind(int(*last)).bind(i64::from(int(self.written.len())));
+        let query = query.bind(i64::from(int(self.drifted.len()))).bind(i64::from(int(refused.len())));
         let triggers: Vec<&str> = self.changed_by_triggers.iter().map(String::as_str).collect();
         query.bind(i64::from(int(self.redacted))).bind(self.digest.to_bytes()).bind(triggers).execute(&mut *connection).await?;
         if !self.drifted.is_empty() {
@@ -207,7 +194,7 @@ impl<'a> Batch<'a> {
         for (place, why) in refused {
             quarantine(connection, ledger, range.number, place, &self.prepared.key(self.context, place), why).await?;
         }
-        Ok((recorded, self.digest))
+        Ok(self.digest)
     }
 }
 

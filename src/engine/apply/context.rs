@@ -117,10 +117,15 @@ impl Context {
     }
 
     /// The hashes of the row's changes, where it would be written as it was planned.
-    pub(super) fn as_planned(fingerprint: Option<&i64>, judged: Option<&'_ Judged>) -> Option<Vec<blake3::Hash>> {
+    pub(super) fn as_planned<'j>(fingerprint: Option<&i64>, judged: Option<&'j Judged>) -> Option<&'j [blake3::Hash]> {
         let row = judged.filter(|row| row.audit_fits && !row.changes.is_empty())?;
         let (found, hashes) = row.hashed.as_ref()?;
-        (Some(found) == fingerprint).then(|| hashes.clone())
+        (Some(found) == fingerprint).then_some(hashes.as_slice())
+    }
+
+    /// True where only the rule is approved, and the row has its values already: there is nothing to write, and no drift.
+    pub(super) fn is_satisfied(&self, judged: Option<&Judged>) -> bool {
+        self.model.recompute && judged.is_some_and(|row| row.applies && row.changes.is_empty())
     }
 
     /// The keys of some places of a range.

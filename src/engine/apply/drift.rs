@@ -107,8 +107,7 @@ async fn changed(
         match context.judge(connection, question, &keys, &range.rows.redact).await {
             Ok(judged) => changed.extend(piece.into_iter().filter(|place| {
                 let row = judged.get(&i32::try_from(*place).unwrap_or(i32::MAX));
-                let satisfied = context.model.recompute && row.is_some_and(|row| row.applies && row.changes.is_empty());
-                !satisfied && Context::as_planned(range.rows.fingerprints.get(*place), row).is_none()
+                !context.is_satisfied(row) && Context::as_planned(range.rows.fingerprints.get(*place), row).is_none()
             })),
             Err(RowError::Database(error)) => return Err(error.into()),
             // Not unique any more, or referred to: the row at fault is found by halves.

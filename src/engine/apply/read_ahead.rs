@@ -97,23 +97,24 @@ async fn prepare(
         let keys = Context::keys(&range.rows.keys, &piece);
         match context.judge(connection, &context.question, &keys, &range.rows.redact).await {
             Ok(answers) => judged.extend(answers),
-            Err(RowError::Database(error)) => match (Refused::of(&error), piece.as_slice()) {
-                (Some(why), [place]) => {
-                    refused.insert(*place, why);
+            Err(error) => {
+                let why = match &error {
+                    RowError::Database(said) => Some(Refused::of(said).ok_or(error)?),
+                    // What was found unique at plan is not any more: the row drifted, and its judgement would be none.
+                    RowError::NotUnique(_) | RowError::InsertConflict { .. } | RowError::Referred { .. } => None,
+                    _ => return Err(error.into()),
+                };
+                match (piece.as_slice(), why) {
+                    ([place], Some(why)) => {
+                        refused.insert(*place, why);
+                    }
+                    ([_], None) => {}
+                    (rows, _) => {
+                        let (first, second) = rows.split_at(rows.len() / 2);
+                        pieces.extend([first.to_vec(), second.to_vec()]);
+                    }
                 }
-                (Some(_), _) => {
-                    let (first, second) = piece.split_at(piece.len() / 2);
-                    pieces.extend([first.to_vec(), second.to_vec()]);
-                }
-                (None, _) => return Err(error.into()),
-            },
-            // What was found unique at plan is not any more: the row drifted, and its judgement would be none.
-            Err(RowError::NotUnique(_) | RowError::InsertConflict { .. } | RowError::Referred { .. }) if piece.len() == 1 => {}
-            Err(RowError::NotUnique(_) | RowError::InsertConflict { .. } | RowError::Referred { .. }) => {
-                let (first, second) = piece.split_at(piece.len() / 2);
-                pieces.extend([first.to_vec(), second.to_vec()]);
             }
-            Err(error) => return Err(error.into()),
         }
     }
     Ok(Prepared { range: Arc::clone(range), places, judged, refused })

@@ -40,11 +40,11 @@ pub(super) async fn work(
     context.prepare(&mut connection).await?;
     let written: Vec<i64> = context.model.writes.iter().map(|write| write.table.oid).collect();
     pace.writes(&written);
-    let mut worker = Worker { context, options, pace, told: Instant::now(), quarantined: 0, standing: None };
-    worker.tell(&mut connection, observer, true).await?;
+    let mut worker = Worker { context, options, pace, told: Instant::now(), standing: None };
+    worker.tell(&mut connection, observer).await?;
     loop {
         let ending = worker.write_all(connector, &mut connection, observer).await?;
-        let totals = worker.tell(&mut connection, observer, true).await?;
+        let totals = worker.tell(&mut connection, observer).await?;
         if ending.is_some() || totals.open == 0 {
             if totals.open == 0 {
                 worker.finish(&mut connection, epoch).await?;
@@ -74,7 +74,6 @@ struct Worker<'a> {
     options: ApplyOptions<'a>,
     pace: &'a mut Pace,
     told: Instant,
-    quarantined: i64,
     /// Number of the range in hand, and where it stands.
     standing: Option<(i64, Standing)>,
 }
@@ -120,7 +119,9 @@ impl Worker<'_> {
             let (rows, begun) = (prepared.places.len(), Instant::now());
             self.write_prepared(connection, prepared).await?;
             let pause = self.pace.took(rows, begun.elapsed());
-            self.tell(connection, observer, false).await?;
+            if self.told.elapsed() >= ASK_TOTALS || self.options.tell_each_batch {
+                self.tell(connection, observer).await?;
+            }
             if !pause.is_zero() {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
@@ -190,12 +191,12 @@ impl Worker<'_> {
     }
 
     /// Holds the refused rows to the limit, over all workers.
-    async fn within_quarantine(&mut self, connection: &mut PgConnection, piece: &Prepared) -> Result<(), ApplyError> {
+    async fn within_quarantine(&self, connection: &mut PgConnection, piece: &Prepared) -> Result<(), ApplyError> {
         let Some((place, why)) = piece.refused.iter().find(|(place, _)| piece.places.contains(place)) else { return Ok(()) };
         let max = i64::from(self.options.spec.quarantine.max);
         let more = i64::try_from(piece.refused.len()).unwrap_or(i64::MAX);
-        self.quarantined = self.context.ledger.totals(connection).await?.quarantined;
-        if self.quarantined.saturating_add(more) <= max {
+        let quarantined = self.context.ledger.totals(connection).await?.quarantined;
+        if quarantined.saturating_add(more) <= max {
             return Ok(());
         }
         Err(ApplyError::RowRefused {
@@ -206,11 +207,8 @@ impl Worker<'_> {
         })
     }
 
-    /// Says how far all workers are together, at most once a second unless it is asked for.
-    async fn tell(&mut self, connection: &mut PgConnection, observer: &mut impl Observer, now: bool) -> Result<Totals, ApplyError> {
-        if !now && self.told.elapsed() < ASK_TOTALS && !self.options.tell_each_batch {
-            return Ok(Totals { open: 1, ..Totals::default() });
-        }
+    /// Says how far all workers are together.
+    async fn tell(&mut self, connection: &mut PgConnection, observer: &mut impl Observer) -> Result<Totals, ApplyError> {
         self.told = Instant::now();
         let totals = self.context.ledger.totals(connection).await?;
         observer.progress(totals.handled, totals.planned);

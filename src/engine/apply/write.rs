@@ -145,9 +145,7 @@ impl Writer<'_> {
         let done: i64 = arrays.query(sql, self.ledger, number).fetch_one(connection).await?.try_get(0)?;
         if usize::try_from(done).is_ok_and(|done| done == rows.len()) { Ok(()) } else { Err(ApplyError::Interleaved) }
     }
-}
 
-impl Writer<'_> {
     /// The audit entry: what is the same for all rows, what was done, and the moment.
     fn entry(&self) -> String {
         format!("({}::jsonb || jsonb_build_object('result', v.result, 'at', now()))", quote_literal(self.entry))

@@ -140,7 +140,7 @@ pub async fn plan(
     })
     .await?;
     planner.counts.scanned = scanned(&mut transaction, &planner).await?;
-    planner.witness = witness::take(&mut transaction, &planner.with.model, planner.counts.will_write).await?;
+    planner.witness = witness::take(&mut transaction, &planner.with.model, &planner.counts).await?;
     transaction.rollback().await?;
     planner.counts.remarks.extend(findings.remarks(planner.counts.scanned, planner.counts.matching));
     let mut status = planner.finish()?;

@@ -1,6 +1,7 @@
 //! A witness of what the plan saw: how many rows each table had, and which transactions had ended by then. Rows whose version
 //! is older than that are as they were planned, which is counted without reading what they hold.
 
+use crate::api::status::PlanStatus;
 use crate::engine::model::{Model, WriteAction};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -30,15 +31,19 @@ pub struct Counted {
 /// Takes a witness in the plan's snapshot; `None` where it would not tell: a joined table may change what is planned without
 /// a change of the row itself, as a row may that is inserted by somebody else, and a few rows of a large table are sooner
 /// compared than all of it is counted.
-pub(super) async fn take(connection: &mut PgConnection, model: &Model, planned: i64) -> Result<Option<Witness>, sqlx::Error> {
+pub(super) async fn take(connection: &mut PgConnection, model: &Model, counts: &PlanStatus) -> Result<Option<Witness>, sqlx::Error> {
+    let planned = counts.will_write;
     let inserts = model.writes.iter().any(|write| matches!(write.action, WriteAction::Insert(_)));
-    let recomputes = model.recompute;
-    if planned == 0 || inserts || recomputes || !model.joins.is_empty() || model.writes_losers() {
+    if planned == 0 || inserts || model.recompute || !model.joins.is_empty() || model.writes_losers() {
         return Ok(None);
     }
-    let mut tables: Vec<Counted> = Vec::new();
-    let read = std::iter::once(&model.source.table).chain(model.writes.iter().map(|write| &write.table));
-    for table in read.map(crate::engine::catalog::Table::quoted) {
+    // The source has been counted.
+    let source = Counted { table: model.source.table.quoted(), rows: counts.scanned };
+    if planned.saturating_mul(100) < source.rows.saturating_mul(PLANNED_PERCENT) {
+        return Ok(None);
+    }
+    let mut tables = vec![source];
+    for table in model.writes.iter().map(|write| write.table.quoted()) {
         if tables.iter().all(|counted| counted.table != table) {
             let estimate = sqlx::query_scalar::<_, i64>("SELECT greatest(reltuples, 0)::int8 FROM pg_class WHERE oid = to_regclass($1)");
             let estimate = estimate.persistent(false).bind(&table).fetch_optional(&mut *connection).await?.unwrap_or(0);
