@@ -170,7 +170,7 @@ impl Worker<'_> {
             self.within_quarantine(connection, &piece).await?;
             let drift = self.options.spec.drift.mode;
             match batch::write(connection, &self.context, &piece, &mut standing, drift, mode).await {
-                Ok(_) => {}
+                Ok(()) => {}
                 Err(ApplyError::Interleaved) if mode == Mode::AsRead => pieces.push_front((piece, Mode::Locked)),
                 Err(error) if piece.places.len() > 1 && error.may_be_of_one_row() => {
                     let (first, second) = piece.halves();
