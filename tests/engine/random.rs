@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -66,11 +66,17 @@ async fn as_application(bench: &Bench) -> PgConnection {
 }
 
 /// Writes now and then until it is told to end.
-async fn goes_on(application: &mut Application, case: &Case, keys: &[Vec<String>], bench: &Bench, rng: &mut StdRng, end: &AtomicBool) {
-    let mut connection = as_application(bench).await;
+async fn goes_on(
+    application: &mut Application,
+    case: &Case,
+    keys: &[Vec<String>],
+    connection: &mut PgConnection,
+    rng: &mut StdRng,
+    end: &AtomicBool,
+) {
     let mut left = rng.random_range(0..25);
     while left > 0 && !end.load(Ordering::Relaxed) {
-        application.write(case, keys, &mut connection, rng).await;
+        application.write(case, keys, connection, rng).await;
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..6))).await;
         left -= 1;
     }
@@ -109,15 +115,20 @@ async fn apply_through_kills(bench: &mut Bench, plan: &backfill_operator::api::s
                 () = async { reached.cancelled().await; tokio::time::sleep(Duration::from_micros(u64::from(at) * 700)).await; } => None,
             },
             2 => {
+                // Once begun it is waited for: on the server it would go on, and end sessions that come after the worker.
+                let ended = CancellationToken::new();
                 let failover = async {
-                    reached.cancelled().await;
-                    terminate(bench).await;
+                    tokio::select! {
+                        () = reached.cancelled() => terminate(bench).await,
+                        () = ended.cancelled() => {}
+                    }
                 };
-                tokio::pin!(applying);
-                tokio::select! {
-                    ending = &mut applying => Some(ending),
-                    () = failover => Some(applying.await),
-                }
+                let applying = async {
+                    let ending = applying.await;
+                    ended.cancel();
+                    ending
+                };
+                Some(tokio::join!(applying, failover).0)
             }
             _ => Some(applying.await),
         };
@@ -186,29 +197,18 @@ async fn run(seed: u64) {
     let touched_before: BTreeSet<Vec<String>> = application.set.keys().chain(&application.deleted).cloned().collect();
     let end = AtomicBool::new(false);
     let (mut of_kills, mut of_application) = (StdRng::seed_from_u64(rng.random()), StdRng::seed_from_u64(rng.random()));
-    {
-        let other = Bench {
-            credentials: bench.credentials.clone(),
-            run: bench.run.clone(),
-            spec: bench.spec.clone(),
-            adds: Vec::new(),
-            folder: tempfile::tempdir().unwrap(),
-            stop: CancellationToken::new(),
-            attempt: AtomicI32::new(0),
-        };
-        let applied = async {
-            let attempts = apply_through_kills(&mut bench, &plan, &mut of_kills).await;
-            end.store(true, Ordering::Relaxed);
-            attempts
-        };
-        let (attempts, ()) = tokio::join!(applied, goes_on(&mut application, &case, &keys, &other, &mut of_application, &end));
-        println!(
-            "seed {seed}: {} rows, {} planned, applied in {attempts} attempts beside {} writes of the application",
-            before.len(),
-            planned.len(),
-            application.count
-        );
-    }
+    let applied = async {
+        let attempts = apply_through_kills(&mut bench, &plan, &mut of_kills).await;
+        end.store(true, Ordering::Relaxed);
+        attempts
+    };
+    let (attempts, ()) = tokio::join!(applied, goes_on(&mut application, &case, &keys, &mut connection, &mut of_application, &end));
+    println!(
+        "seed {seed}: {} rows, {} planned, applied in {attempts} attempts beside {} writes of the application",
+        before.len(),
+        planned.len(),
+        application.count
+    );
     let result = bench.result().await;
     assert_eq!(result.written + result.drifted, plan.will_write, "every planned row is written or named as drifted");
 
@@ -232,7 +232,7 @@ async fn run(seed: u64) {
             undo_through_kills(&bench, &mut rng).await;
             end.store(true, Ordering::Relaxed);
         };
-        tokio::join!(undone, goes_on(&mut application, &case, &keys, &bench, &mut of_application, &end));
+        tokio::join!(undone, goes_on(&mut application, &case, &keys, &mut connection, &mut of_application, &end));
     } else {
         undo_through_kills(&bench, &mut rng).await;
     }
