@@ -87,6 +87,9 @@ impl Ready {
             Pattern::Whole(pattern) => pattern.to_owned(),
             Pattern::Named(shape) => assigned(rule.keywords, shape),
         };
+        // The word boundary of ASCII: at any other one the fast automaton gives up as soon as a text is not all ASCII, and what
+        // takes its place needs thirty times as long.
+        let source = source.replace(r"\b", r"(?-u:\b)");
         let keywords = rule.keywords.iter().map(|word| (*word).to_owned()).collect();
         Self { name: rule.name.to_owned(), keywords, source, judge: rule.judge, compiled: OnceLock::new() }
     }
