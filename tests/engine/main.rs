@@ -9,6 +9,7 @@
 )]
 
 mod apply;
+mod cascades;
 mod crash;
 mod equality;
 mod examples;

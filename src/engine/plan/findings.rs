@@ -38,7 +38,13 @@ fn of_model(model: &Model) -> Vec<String> {
         ));
     }
     for write in model.writes.iter().filter(|write| matches!(write.action, WriteAction::Delete(_))) {
-        remarks.push(format!("rows of {} are deleted; each is kept whole for the way back", write.table.display()));
+        let with = write.captured.as_ref().and_then(|path| {
+            let above = path.len().checked_sub(2).and_then(|n| path.get(n)).map(|step| &step.table);
+            let above = above.or_else(|| model.named().find(|(_, delete)| delete.index == write.index).map(|(_, delete)| &delete.table))?;
+            Some(format!(" with those of {} (ON DELETE CASCADE)", above.display()))
+        });
+        let with = with.unwrap_or_default();
+        remarks.push(format!("rows of {} are deleted{with}; each is kept whole for the way back", write.table.display()));
     }
     if model.recompute {
         remarks
