@@ -4,7 +4,7 @@ mod audit_table;
 mod references;
 
 pub use audit_table::require_audit_table;
-pub use references::{Reference, references};
+pub use references::{Reference, references, refuse_inherited};
 
 use super::sql::{SqlError, TableName, quote};
 use sqlx::{PgConnection, Row};
@@ -26,6 +26,16 @@ pub enum CatalogError {
     NotATable {
         /// Which.
         table: String,
+    },
+    /// Rows of other tables belong to it.
+    #[error(
+        "{table} has children by inheritance ({children}): a row that is deleted could not be put back into its own table; name the child"
+    )]
+    TableInherited {
+        /// Which.
+        table: String,
+        /// The tables that inherit from it.
+        children: String,
     },
     /// No such column.
     #[error("the table {table} has no column {column}; it has {have}{hint}")]
@@ -99,6 +109,7 @@ impl CatalogError {
         match self {
             Self::TableMissing { .. } => "TableMissing",
             Self::NotATable { .. } => "NotATable",
+            Self::TableInherited { .. } => "TableInherited",
             Self::ColumnMissing { .. } => "ColumnMissing",
             Self::ColumnGenerated { .. } => "ColumnGenerated",
             Self::KeyMissing { .. } => "KeyMissing",

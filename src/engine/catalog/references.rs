@@ -49,3 +49,19 @@ pub async fn references(connection: &mut PgConnection, of: &Table) -> Result<Vec
     }
     Ok(references)
 }
+
+/// Refuses a table from whose children by inheritance a delete would take rows: they would come back into the parent.
+///
+/// # Errors
+/// [`CatalogError::TableInherited`].
+pub async fn refuse_inherited(connection: &mut PgConnection, of: &Table) -> Result<(), CatalogError> {
+    let children: Option<String> = sqlx::query_scalar(
+        "SELECT string_agg(quote_ident(c.relname), ', ' ORDER BY c.relname) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = $1::oid AND NOT c.relispartition",
+    )
+    .persistent(false)
+    .bind(of.oid)
+    .fetch_one(connection)
+    .await?;
+    children.map_or(Ok(()), |children| Err(CatalogError::TableInherited { table: of.display(), children }))
+}

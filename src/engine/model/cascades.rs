@@ -27,6 +27,7 @@ pub(super) async fn resolve(connection: &mut PgConnection, delete: &Target, at: 
             return Err(ModelError::CascadeInACircle { place: at, table: table.display() });
         }
         let key = table.key(&[]).at(&at)?;
+        catalog::refuse_inherited(connection, &table).await.at(&at)?;
         let references = catalog::references(connection, &table).await.at(&at)?;
         open.extend(path(&steps, &references));
         found.push(Target {

@@ -42,6 +42,7 @@ pub(super) async fn resolve(
     let triggers = catalog::triggers(connection, &table, event).await.at(&at)?;
     let (action, keeps) = match (write.action, &write.on_conflict) {
         (Action::Delete, _) => {
+            catalog::refuse_inherited(connection, &table).await.at(&at)?;
             let references = catalog::references(connection, &table).await.at(&at)?;
             (WriteAction::Delete(references), table.columns.iter().filter(|c| c.origin != Origin::Computed && c.exists).cloned().collect())
         }

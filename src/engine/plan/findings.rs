@@ -5,9 +5,6 @@ use crate::engine::model::{JoinFrom, Model, WriteAction};
 use crate::engine::query::{self, Question};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-/// A plan that reads more than this for one row that matches says so.
-const READ_FOR_NOTHING_PERCENT: i64 = 90;
-
 /// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -71,10 +68,9 @@ impl Findings {
     pub(super) fn remarks(self, scanned: i64, matching: i64) -> Vec<String> {
         let mut remarks = self.remarks;
         let idle = scanned - matching;
-        if scanned >= 10_000 && idle.saturating_mul(100) > scanned.saturating_mul(READ_FOR_NOTHING_PERCENT) {
-            let percent = idle.saturating_mul(100) / scanned;
-            remarks
-                .push(format!("{percent} percent of the source rows are read for nothing: where has no index that would find the others"));
+        if idle > 0 {
+            let percent = idle.saturating_mul(100) / scanned.max(1);
+            remarks.push(format!("{percent} percent of the source rows are read for nothing ({idle} of {scanned}): where leaves them out"));
         }
         remarks.push(format!("the server's cost of reading the plan is {:.0} (EXPLAIN)", self.cost));
         remarks

@@ -71,6 +71,7 @@ fn refused(error: &ModelError, findings: &mut Findings) -> Result<(), Cut> {
             CatalogError::TableMissing { .. }
             | CatalogError::NotATable { .. }
             | CatalogError::NotAnAuditTable { .. }
+            | CatalogError::TableInherited { .. }
             | CatalogError::Name(_) => "tables",
             CatalogError::KeyMissing { .. } | CatalogError::KeyNotUnique { .. } => "key",
             CatalogError::PrivilegeMissing { .. } => "role",
