@@ -27,6 +27,14 @@ pub enum CatalogError {
         /// Which.
         table: String,
     },
+    /// Rows that refer to deleted ones may be out of sight.
+    #[error(
+        "row security may hide rows of {table}, which refer to the rows that are to be deleted, from the role: use one that it does not apply to (ALTER ROLE … BYPASSRLS)"
+    )]
+    ReferringRowsHidden {
+        /// The referring table.
+        table: String,
+    },
     /// Rows of other tables belong to it.
     #[error(
         "{table} has children by inheritance ({children}): a row that is deleted could not be put back into its own table; name the child"
@@ -109,6 +117,7 @@ impl CatalogError {
         match self {
             Self::TableMissing { .. } => "TableMissing",
             Self::NotATable { .. } => "NotATable",
+            Self::ReferringRowsHidden { .. } => "ReferringRowsHidden",
             Self::TableInherited { .. } => "TableInherited",
             Self::ColumnMissing { .. } => "ColumnMissing",
             Self::ColumnGenerated { .. } => "ColumnGenerated",

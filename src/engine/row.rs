@@ -185,14 +185,7 @@ impl Judged {
         Ok(())
     }
 
-    fn see_write(
-        &mut self,
-        row: &PgRow,
-        model: &Model,
-        index: usize,
-        columns: &WriteColumns,
-        question: &Question,
-    ) -> Result<(), RowError> {
+    fn see_write(&mut self, row: &PgRow, model: &Model, index: usize, columns: &WriteColumns, question: &Question) -> Result<(), RowError> {
         let Some(write) = model.writes.get(index) else { return Ok(()) };
         let (found, holds): (Option<bool>, Option<bool>) = (row.try_get(columns.found)?, row.try_get(columns.holds)?);
         // Without a target there is no row of the lateral, and so no answer.
@@ -230,7 +223,8 @@ impl Judged {
     fn see_captured(&mut self, model: &Model, index: usize, target: &Target, rows: &str) -> Result<(), RowError> {
         let rows: Vec<Vec<Option<String>>> = serde_json::from_str(rows).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         let elsewhere = |change: &Change| {
-            change.write != index && model.writes.get(change.write).is_some_and(|other| other.captured.is_some() && other.table.oid == target.table.oid)
+            change.write != index
+                && model.writes.get(change.write).is_some_and(|other| other.captured.is_some() && other.table.oid == target.table.oid)
         };
         for row in rows {
             let mut texts = row.into_iter();

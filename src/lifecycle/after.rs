@@ -25,7 +25,9 @@ pub(super) fn comes_too_early(pass: &mut Pass<'_>) -> bool {
             AfterObservation::Reached => {}
             // The plan is made of what that run had written.
             AfterObservation::Ahead { phase } if begun => {
-                let message = format!("spec.after: the run {name} is not {wanted} any more ({phase}): what was planned after it does not hold; set spec.abort: true, or wait until it is");
+                let message = format!(
+                    "spec.after: the run {name} is not {wanted} any more ({phase}): what was planned after it does not hold; set spec.abort: true, or wait until it is"
+                );
                 return stalled(pass, "AfterRunNotReady", &message);
             }
             AfterObservation::Ahead { phase } => {
@@ -36,7 +38,9 @@ pub(super) fn comes_too_early(pass: &mut Pass<'_>) -> bool {
                 return stalled(pass, "AfterRunMissing", &message);
             }
             AfterObservation::Over { phase } => {
-                let message = format!("spec.after: the run {name} has ended as {phase} and will not be {wanted}: delete it and create it again under its name, or take it out of spec.after");
+                let message = format!(
+                    "spec.after: the run {name} has ended as {phase} and will not be {wanted}: delete it and create it again under its name, or take it out of spec.after"
+                );
                 return stalled(pass, "AfterRunEnded", &message);
             }
         }
@@ -60,7 +64,9 @@ pub(super) fn is_built_upon(pass: &mut Pass<'_>) -> bool {
         return false;
     }
     let names = pass.observed.dependents.join(", ");
-    let message = format!("the run {names} was planned after this one and has changed data: it goes back first; set its spec.abort: true, or its spec.abandon: true to leave its data as it is");
+    let message = format!(
+        "the run {names} was planned after this one and has changed data: it goes back first; set its spec.abort: true, or its spec.abandon: true to leave its data as it is"
+    );
     stalled(pass, DEPENDENT, &message)
 }
 

@@ -1,10 +1,10 @@
 //! What `gather` saw. Nothing else reaches the decision from outside.
 
 use super::references::Contents;
+use crate::api::Phase;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::spec::BackfillRun;
 use crate::api::status::{ConfigMapStatus, ReleaseStatus};
-use crate::api::Phase;
 use crate::protocol::{Progress, StepReport, Verdict};
 use std::collections::BTreeMap;
 

@@ -35,7 +35,8 @@ async fn rows_that_go_with_a_deleted_one_are_planned_deleted_and_put_back_to_the
     let one = Bench::new(TABLES, SPEC).await;
     one.sql("DELETE FROM projects WHERE closed < '2021-01-01'").await;
     let before = bench.text(SUM).await;
-    let gone = |table: &str, of: &str| format!("SELECT count(*) FROM {table} WHERE {of} IN (SELECT id FROM projects WHERE closed < '2021-01-01')");
+    let gone =
+        |table: &str, of: &str| format!("SELECT count(*) FROM {table} WHERE {of} IN (SELECT id FROM projects WHERE closed < '2021-01-01')");
     let mut wanted = Vec::new();
     for (table, of) in [("\"Notes\"", "project"), ("hours", "project"), ("tasks", "project"), ("projects", "id")] {
         wanted.push((table.trim_matches('"').to_owned(), bench.number(&gone(table, of)).await));
@@ -50,7 +51,11 @@ async fn rows_that_go_with_a_deleted_one_are_planned_deleted_and_put_back_to_the
         *planned.entry(write.table.clone()).or_default() += write.deletes;
     }
     assert_eq!(planned, wanted.iter().cloned().collect());
-    assert!(plan.remarks.iter().any(|remark| remark.contains("rows of tasks are deleted with those of projects (ON DELETE CASCADE)")), "{:?}", plan.remarks);
+    assert!(
+        plan.remarks.iter().any(|remark| remark.contains("rows of tasks are deleted with those of projects (ON DELETE CASCADE)")),
+        "{:?}",
+        plan.remarks
+    );
     let plan = bench.plan_by(7).await.unwrap();
     bench.claim().await;
     assert_eq!(bench.apply(&plan).await.unwrap(), Ending::Done);
@@ -60,7 +65,9 @@ async fn rows_that_go_with_a_deleted_one_are_planned_deleted_and_put_back_to_the
     assert_eq!(result.rows_digest, plan.rows_digest);
     assert!(result.batches > 10, "{} batches: what goes with a row counts", result.batches);
     for (table, rows) in &wanted {
-        let entries = format!("SELECT count(DISTINCT key) FROM entries WHERE action = 'Delete' AND table_name = 'public.' || quote_ident('{table}') OR table_name = '\"public\".\"{table}\"'");
+        let entries = format!(
+            "SELECT count(DISTINCT key) FROM entries WHERE action = 'Delete' AND table_name = 'public.' || quote_ident('{table}') OR table_name = '\"public\".\"{table}\"'"
+        );
         assert_eq!(bench.number(&entries).await, *rows, "{table}");
     }
     let model = bench.model().await.unwrap();
@@ -180,4 +187,15 @@ async fn the_rights_that_a_delete_takes_are_named_with_their_grants_and_are_enou
     let plan = bench.through().await;
     assert_eq!((bench.result().await.written, plan.will_write), (60, 60));
     assert_eq!(bench.undo().await.undone, 60);
+}
+
+#[tokio::test]
+async fn rows_that_the_role_does_not_see_are_not_taken_along() {
+    let mut bench = Bench::new(TABLES, SPEC).await;
+    let role = Server::fresh_name("tenant");
+    bench.sql(&format!("CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}; ALTER TABLE hours ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON hours USING (n < 2)")).await;
+    bench.credentials.username = role;
+    let error = bench.model().await.unwrap_err();
+    assert_eq!(error.reason(), "ReferringRowsHidden");
+    assert!(error.to_string().contains("rows of hours"), "{error}");
 }

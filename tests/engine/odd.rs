@@ -183,11 +183,22 @@ async fn a_source_row_with_very_many_companions_is_one_transaction_and_that_is_s
     )
     .await;
     let plan = bench.plan().await;
-    assert!(plan.remarks.iter().any(|remark| remark == "the source row 2 writes 12000 rows, which are one transaction: more than the 5000 that a batch has at most"), "{:?}", plan.remarks);
+    assert!(
+        plan.remarks
+            .iter()
+            .any(|remark| remark
+                == "the source row 2 writes 12000 rows, which are one transaction: more than the 5000 that a batch has at most"),
+        "{:?}",
+        plan.remarks
+    );
     bench.claim().await;
     assert_eq!(bench.apply(&plan).await.unwrap(), Ending::Done);
     let batches = "SELECT count(*) FROM backfill.batches";
-    assert_eq!((bench.number(batches).await, bench.number("SELECT count(*) FROM items").await), (3, 12006), "never split, and none beside it");
+    assert_eq!(
+        (bench.number(batches).await, bench.number("SELECT count(*) FROM items").await),
+        (3, 12006),
+        "never split, and none beside it"
+    );
     assert_eq!(bench.undo().await.undone, 3);
     assert_eq!(bench.number("SELECT count(*) FROM items").await, 0);
 }

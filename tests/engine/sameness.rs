@@ -47,9 +47,32 @@ async fn the_digest_is_the_same_whatever_the_locale_the_time_zone_and_the_settin
     };
     for (made, settings) in [
         ("TEMPLATE template0 LOCALE 'C' ENCODING 'UTF8'", &[][..]),
-        ("TEMPLATE template0 LOCALE 'C.UTF-8' ENCODING 'UTF8'", &["TimeZone = 'America/St_Johns'", "DateStyle = 'German, DMY'", "IntervalStyle = 'iso_8601'"][..]),
-        (icu, &["TimeZone = 'Asia/Tokyo'", "bytea_output = 'escape'", "extra_float_digits = -15", "search_path = 'pg_catalog'", "xmloption = 'document'"][..]),
-        ("TEMPLATE template0 LOCALE 'C.UTF-8' ENCODING 'UTF8'", &["DateStyle = 'SQL, DMY'", "IntervalStyle = 'sql_standard'", "default_transaction_isolation = 'serializable'", "enable_hashjoin = off", "enable_nestloop = off", "enable_sort = off", "jit = off"][..]),
+        (
+            "TEMPLATE template0 LOCALE 'C.UTF-8' ENCODING 'UTF8'",
+            &["TimeZone = 'America/St_Johns'", "DateStyle = 'German, DMY'", "IntervalStyle = 'iso_8601'"][..],
+        ),
+        (
+            icu,
+            &[
+                "TimeZone = 'Asia/Tokyo'",
+                "bytea_output = 'escape'",
+                "extra_float_digits = -15",
+                "search_path = 'pg_catalog'",
+                "xmloption = 'document'",
+            ][..],
+        ),
+        (
+            "TEMPLATE template0 LOCALE 'C.UTF-8' ENCODING 'UTF8'",
+            &[
+                "DateStyle = 'SQL, DMY'",
+                "IntervalStyle = 'sql_standard'",
+                "default_transaction_isolation = 'serializable'",
+                "enable_hashjoin = off",
+                "enable_nestloop = off",
+                "enable_sort = off",
+                "jit = off",
+            ][..],
+        ),
     ] {
         let database = Server::fresh_name("same");
         admin(Server::shared(), &format!("CREATE DATABASE {database} {made}")).await;

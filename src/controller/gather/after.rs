@@ -9,7 +9,11 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 /// Reads the runs of `spec.after`.
-pub(super) async fn before(context: &Context, valid: &ValidRun, status: &BackfillRunStatus) -> Result<Vec<AfterObservation>, ControllerError> {
+pub(super) async fn before(
+    context: &Context,
+    valid: &ValidRun,
+    status: &BackfillRunStatus,
+) -> Result<Vec<AfterObservation>, ControllerError> {
     let mut found = Vec::with_capacity(valid.spec.after.len());
     if status.mutation_started {
         return Ok(found);

@@ -32,9 +32,9 @@ pub async fn require_audit_table(connection: &mut PgConnection, table: &str) -> 
     }
     match (may, table_is_there) {
         (true, _) => Ok(()),
-        (false, true) => {
-            Err(CatalogError::PrivilegeMissing { grant: format!("GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT INSERT ON {table} TO {role};") })
-        }
+        (false, true) => Err(CatalogError::PrivilegeMissing {
+            grant: format!("GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT INSERT ON {table} TO {role};"),
+        }),
         (false, false) => Err(CatalogError::PrivilegeMissing { grant: format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};") }),
     }
 }

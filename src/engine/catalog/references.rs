@@ -26,15 +26,15 @@ impl Reference {
 
 /// A partition's own copy of the key of its table (`conparentid`) says nothing more.
 const REFERENCES: &str = "
-    SELECT n.nspname::text, c.relname::text, f.confdeltype::text = 'c',
+    SELECT n.nspname::text, c.relname::text, f.confdeltype::text = 'c', row_security_active(c.oid),
            array_agg(ca.attname::text ORDER BY k.n), array_agg(pa.attname::text ORDER BY k.n)
     FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
          unnest(f.conkey, f.confkey) WITH ORDINALITY AS k(child, parent, n), pg_attribute ca, pg_attribute pa
     WHERE f.contype = 'f' AND f.confrelid = $1::oid AND f.conparentid = 0
       AND ca.attrelid = f.conrelid AND ca.attnum = k.child AND pa.attrelid = f.confrelid AND pa.attnum = k.parent
-    GROUP BY f.oid, n.nspname, c.relname ORDER BY 1, 2, f.oid";
+    GROUP BY f.oid, n.nspname, c.oid, c.relname ORDER BY 1, 2, f.oid";
 
-type Row = (String, String, bool, Vec<String>, Vec<String>);
+type Row = (String, String, bool, bool, Vec<String>, Vec<String>);
 
 /// Foreign keys that refer to a table.
 ///
@@ -43,7 +43,11 @@ type Row = (String, String, bool, Vec<String>, Vec<String>);
 pub async fn references(connection: &mut PgConnection, of: &Table) -> Result<Vec<Reference>, CatalogError> {
     let rows: Vec<Row> = sqlx::query_as(REFERENCES).persistent(false).bind(of.oid).fetch_all(&mut *connection).await?;
     let mut references = Vec::with_capacity(rows.len());
-    for (schema, name, cascades, child, parent) in rows {
+    for (schema, name, cascades, hidden, child, parent) in rows {
+        // A key that cascades takes the rows that the role does not see, too.
+        if hidden {
+            return Err(CatalogError::ReferringRowsHidden { table: name });
+        }
         let table = table(connection, &TableName { schema: Some(schema), name }).await?;
         references.push(Reference { table, columns: child.into_iter().zip(parent).collect(), cascades });
     }

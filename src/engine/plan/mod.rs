@@ -189,7 +189,20 @@ impl<'a> Planner<'a> {
         let once = (!sure).then(|| Once::new(&options.path.with_extension("once")));
         let writes = vec![[0; 3]; with.model.writes.len()];
         let (counts, digest, range) = (PlanStatus::default(), RowsDigest::default(), PlannedRange::default());
-        Ok(Self { with, options, counts, digest, range, file, tally, once, writes, by_rule: BTreeMap::new(), witness: None, heaviest: None })
+        Ok(Self {
+            with,
+            options,
+            counts,
+            digest,
+            range,
+            file,
+            tally,
+            once,
+            writes,
+            by_rule: BTreeMap::new(),
+            witness: None,
+            heaviest: None,
+        })
     }
 
     fn take(&mut self, row: Assessed) -> Result<(), PlanError> {

@@ -5,9 +5,9 @@ use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::spec::{RollbackMethod, RollbackTrigger};
 use crate::api::status::{BackfillRunStatus, CheckResult, CheckStatus, RollbackStatus, Step, Subject};
-use crate::lifecycle::{after, approval};
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step::StepEnded;
+use crate::lifecycle::{after, approval};
 use crate::protocol::{Outcome, StepReport, Verdict};
 use std::time::Duration;
 

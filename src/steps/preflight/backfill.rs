@@ -74,7 +74,7 @@ fn refused(error: &ModelError, findings: &mut Findings) -> Result<(), Cut> {
             | CatalogError::TableInherited { .. }
             | CatalogError::Name(_) => "tables",
             CatalogError::KeyMissing { .. } | CatalogError::KeyNotUnique { .. } => "key",
-            CatalogError::PrivilegeMissing { .. } => "role",
+            CatalogError::PrivilegeMissing { .. } | CatalogError::ReferringRowsHidden { .. } => "role",
             CatalogError::ColumnMissing { .. }
             | CatalogError::ColumnGenerated { .. }
             | CatalogError::TypeUnknown(_)
