@@ -105,6 +105,9 @@ fn message(error: &Violated<'_>) -> String {
     words.chars().take(256).collect()
 }
 
+/// A rule, its count, and its places.
+type Counted<'a> = ((&'a (Rule, Validator), &'a i64), &'a BTreeMap<(String, String), i64>);
+
 /// So many places are told apart for each rule, and so many named.
 const PLACES_KEPT: usize = 200;
 const PLACES_NAMED: usize = 3;
@@ -176,7 +179,6 @@ impl Tally {
     #[must_use]
     pub fn remarks(&self, rules: &Rules) -> Vec<String> {
         let counted = rules.rules.iter().zip(&self.invalid).zip(&self.places).filter(|((_, invalid), _)| **invalid > 0);
-        type Counted<'a> = ((&'a (Rule, Validator), &'a i64), &'a BTreeMap<(String, String), i64>);
         let remark = |(((rule, _), invalid), places): Counted<'_>| {
             let mut most: Vec<_> = places.iter().collect();
             most.sort_by_key(|(_, times)| std::cmp::Reverse(**times));

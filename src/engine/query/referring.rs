@@ -56,7 +56,7 @@ pub fn lock_captured(model: &Model, delete: &Target, target: &Target, path: &[Re
     } else {
         format!(" JOIN {} ON {}", delete.table.relation("t"), matches(delete))
     };
-    let joined: String = steps(path).iter().map(|(table, condition)| format!(" JOIN {table} ON {condition}")).collect();
+    let joined = steps(path).iter().fold(String::new(), |list, (table, condition)| list + &format!(" JOIN {table} ON {condition}"));
     format!(
         "{}SELECT 1 FROM {}{deleted}{joined} ORDER BY {} FOR UPDATE OF {here}",
         with(model, Rows::Keys),
