@@ -180,6 +180,11 @@ async fn each_rule_refuses_in_its_own_words() {
             json!({"spec": {"backfill": {"sql": {"writes": [{"table": "scenarios", "set": {"a": "1"}}]}}}}),
             "writes: set table and match together, or neither",
         ),
+        (
+            json!({"spec": {"backfill": {"sql": {"writes": [{"cascades": "Capture", "set": {"a": "1"}}]}}}}),
+            "writes: cascades goes with action: Delete",
+        ),
+        (json!({"spec": {"after": [{"name": "first", "condition": "Planned"}]}}), "spec.after[0].condition"),
         (json!({"spec": {"backfill": {"job": {"dryRun": job(), "apply": job()}}}}), "backfill: set exactly one of sql"),
         (json!({"spec": {"backfill": {"sql": null}}}), "backfill: set exactly one of sql"),
         (
@@ -339,6 +344,7 @@ fn frozen_changes() -> Vec<Value> {
     vec![
         json!({"spec": {"database": {"secretRef": {"name": "other"}}}}),
         json!({"spec": {"podTemplate": {"labels": {"a": "b"}}}}),
+        json!({"spec": {"after": [{"name": "first"}]}}),
         json!({"spec": {"release": {"workloadRef": {"name": "other"}}}}),
         json!({"spec": {"preflight": {"minFreeSpace": "1Gi"}}}),
         json!({"spec": {"backup": {"maxAge": "1h"}}}),

@@ -1,5 +1,11 @@
 //! Tables, columns and keys as the catalogue knows them. Nothing of the spec is used in SQL before it was found here.
 
+mod audit_table;
+mod references;
+
+pub use audit_table::require_audit_table;
+pub use references::{Reference, references, refuse_inherited};
+
 use super::sql::{SqlError, TableName, quote};
 use sqlx::{PgConnection, Row};
 use thiserror::Error;
@@ -20,6 +26,24 @@ pub enum CatalogError {
     NotATable {
         /// Which.
         table: String,
+    },
+    /// Rows that refer to deleted ones may be out of sight.
+    #[error(
+        "row security may hide rows of {table}, which refer to the rows that are to be deleted, from the role: use one that it does not apply to (ALTER ROLE … BYPASSRLS)"
+    )]
+    ReferringRowsHidden {
+        /// The referring table.
+        table: String,
+    },
+    /// Rows of other tables belong to it.
+    #[error(
+        "{table} has children by inheritance ({children}): a row that is deleted could not be put back into its own table; name the child"
+    )]
+    TableInherited {
+        /// Which.
+        table: String,
+        /// The tables that inherit from it.
+        children: String,
     },
     /// No such column.
     #[error("the table {table} has no column {column}; it has {have}{hint}")]
@@ -67,6 +91,14 @@ pub enum CatalogError {
         /// The statement that gives it.
         grant: String,
     },
+    /// A table of that name is there, and it is another one.
+    #[error("the table {table} is there, but it has no column {missing}: name another one in audit.table, and the run makes it")]
+    NotAnAuditTable {
+        /// Which.
+        table: String,
+        /// The columns that are missing.
+        missing: String,
+    },
     /// The type of a column that migrations add is not known.
     #[error("migrations.adds: {0} is not a type of this server")]
     TypeUnknown(String),
@@ -85,11 +117,14 @@ impl CatalogError {
         match self {
             Self::TableMissing { .. } => "TableMissing",
             Self::NotATable { .. } => "NotATable",
+            Self::ReferringRowsHidden { .. } => "ReferringRowsHidden",
+            Self::TableInherited { .. } => "TableInherited",
             Self::ColumnMissing { .. } => "ColumnMissing",
             Self::ColumnGenerated { .. } => "ColumnGenerated",
             Self::KeyMissing { .. } => "KeyMissing",
             Self::KeyNotUnique { .. } => "KeyNotUnique",
             Self::PrivilegeMissing { .. } => "PrivilegeMissing",
+            Self::NotAnAuditTable { .. } => "NotAnAuditTable",
             Self::TypeUnknown(_) => "TypeUnknown",
             Self::Name(_) => "NameRefused",
             Self::Database(_) => "CatalogUnreadable",
@@ -165,15 +200,6 @@ const COLUMNS: &str = "
            a.attgenerated <> ''
     FROM pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
-const REFERENCES: &str = "
-    SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relname::text,
-           array_agg(ca.attname::text ORDER BY k.n), array_agg(pa.attname::text ORDER BY k.n)
-    FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
-         unnest(f.conkey, f.confkey) WITH ORDINALITY AS k(child, parent, n), pg_attribute ca, pg_attribute pa
-    WHERE f.contype = 'f' AND f.confrelid = $1::oid AND f.conparentid = 0
-      AND ca.attrelid = f.conrelid AND ca.attnum = k.child AND pa.attrelid = f.confrelid AND pa.attnum = k.parent
-    GROUP BY f.oid, n.nspname, c.relname ORDER BY 1, f.oid";
-
 /// `tgtype`: 1 row, 2 BEFORE; 4 INSERT, 8 DELETE, 16 UPDATE. Those of foreign keys are internal, and change nothing.
 const TRIGGERS: &str = "
     SELECT t.tgname::text FROM pg_trigger t
@@ -242,30 +268,6 @@ fn missing(wanted: &TableName, schemas: &[String]) -> CatalogError {
         format!("; there is {}: write the schema, too", elsewhere.join(", "))
     };
     CatalogError::TableMissing { table: wanted.to_string(), hint }
-}
-
-/// A foreign key of another table that refers to a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference {
-    /// The referring table, quoted.
-    pub table: String,
-    /// Its name, for people.
-    pub name: String,
-    /// Its columns, and those they refer to.
-    pub columns: Vec<(String, String)>,
-}
-
-/// Foreign keys that refer to a table.
-///
-/// # Errors
-/// [`CatalogError::Database`].
-pub async fn references(connection: &mut PgConnection, table: &Table) -> Result<Vec<Reference>, CatalogError> {
-    let rows = sqlx::query(REFERENCES).persistent(false).bind(table.oid).fetch_all(connection).await?;
-    let reference = |row: &sqlx::postgres::PgRow| {
-        let (child, parent): (Vec<String>, Vec<String>) = (row.try_get(2)?, row.try_get(3)?);
-        Ok(Reference { table: row.try_get(0)?, name: row.try_get(1)?, columns: child.into_iter().zip(parent).collect() })
-    };
-    rows.iter().map(reference).collect()
 }
 
 /// Row triggers that run before an `INSERT`, `UPDATE` or `DELETE`: they may change what is written, or hold it back.

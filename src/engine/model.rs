@@ -2,6 +2,7 @@
 //!
 //! Plan, apply and verify all build their SQL from one [`Model`], so that they mean the same rows and values.
 
+mod cascades;
 mod error;
 mod joins;
 mod probe;
@@ -128,6 +129,12 @@ pub struct Target {
     pub keeps: Vec<Column>,
     /// True where it is made once for a source row, however many rows a join finds.
     pub per_source: bool,
+    /// Its place in the spec; rows that go with a deleted one have that of the delete.
+    pub index: usize,
+    /// Delete: rows that go with the deleted one are deletes of their own, before it.
+    pub captures: bool,
+    /// How the rows are found that go with a deleted one; `None` for a write that the spec names.
+    pub captured: Option<Vec<Reference>>,
     /// BEFORE triggers of the table that may change what is written, by name.
     pub triggers: Vec<String>,
 }
@@ -187,7 +194,28 @@ impl Target {
     /// True where the source row itself is written.
     #[must_use]
     pub const fn is_own_row(&self) -> bool {
-        self.matches.is_none() && !matches!(self.action, WriteAction::Insert(_))
+        self.matches.is_none() && self.captured.is_none() && !matches!(self.action, WriteAction::Insert(_))
+    }
+
+    /// True where its row is locked beside the source's. An insert that leaves rows alone needs no lock on them, which would
+    /// take the right to change them.
+    #[must_use]
+    pub const fn is_locked_for_itself(&self) -> bool {
+        !self.is_own_row() && !matches!(self.action, WriteAction::Insert(ConflictMode::Skip | ConflictMode::Fail))
+    }
+
+    /// Foreign keys that refer to the table of a delete.
+    #[must_use]
+    pub fn references(&self) -> &[Reference] {
+        match &self.action {
+            WriteAction::Delete(references) => references,
+            WriteAction::Update | WriteAction::Insert(_) => &[],
+        }
+    }
+
+    /// Foreign keys whose rows stand in the way of a delete.
+    pub fn in_the_way(&self) -> impl Iterator<Item = &Reference> {
+        self.references().iter().filter(|reference| !(self.captures && reference.cascades))
     }
 
     /// The columns whose values are known at plan, and approved.
@@ -255,6 +283,18 @@ impl Model {
         }
         found.extend(expressions.into_iter().flat_map(Expression::server_dependent));
         found
+    }
+
+    /// The writes that the spec names, with their places among all.
+    pub fn named(&self) -> impl Iterator<Item = (usize, &Target)> {
+        self.writes.iter().enumerate().filter(|(_, write)| write.captured.is_none())
+    }
+
+    /// The rows that go with those of a delete, with their places among the writes: the farthest first.
+    pub fn captured_by(&self, delete: &Target) -> impl Iterator<Item = (usize, &Target, &[Reference])> {
+        let of = delete.index;
+        let captured = self.writes.iter().enumerate().filter(move |(_, write)| write.index == of);
+        captured.filter_map(|(n, write)| Some((n, write, write.captured.as_deref()?)))
     }
 
     /// True where a join finds several rows for a source row.

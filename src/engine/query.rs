@@ -3,7 +3,11 @@
 //!
 //! All values travel as texts. Aliases of ours hold a space, so that no expression of the user can name them by accident.
 
-use super::catalog::{Column, Reference};
+mod referring;
+
+pub use referring::{lock_captured, refers};
+
+use super::catalog::Column;
 use super::model::{AuditTarget, Join, JoinFrom, Model, Set, Target, WriteAction};
 use super::sql::{Expression, quote, quote_literal};
 use crate::api::spec::{ConflictMode, JoinType};
@@ -57,8 +61,8 @@ pub struct Question {
     pub audit_fits: usize,
     /// What is at the audit entry's path, and how many objects on the path there are; [`Moment::Apply`] only.
     pub audit_before: Range<usize>,
-    /// Each write.
-    pub writes: Vec<WriteColumns>,
+    /// Each write; rows that go with a deleted one are among the columns of the delete.
+    pub writes: Vec<Option<WriteColumns>>,
 }
 
 /// The columns that one write takes.
@@ -78,6 +82,9 @@ pub struct WriteColumns {
     pub old: Range<usize>,
     /// New values of the columns that are set.
     pub new: Range<usize>,
+    /// Rows that go with the target: their place among the writes, and a JSON list of lists of texts: `xmin`, a table
+    /// whose rows stand in the way, key, and old values.
+    pub captured: Vec<(usize, usize)>,
 }
 
 /// Collects the columns of a SELECT.
@@ -124,10 +131,14 @@ pub fn question(model: &Model, rows: Rows, moment: Moment) -> Question {
     let audit_before = list.some(if apply { audit_before(model.audit.as_ref()) } else { Vec::new() });
     let (mut from, mut writes) = (from(model, rows), Vec::with_capacity(model.writes.len()));
     for (index, write) in model.writes.iter().enumerate() {
+        if write.captured.is_some() {
+            writes.push(None);
+            continue;
+        }
         let alias = format!("\"backfill {index}\"");
-        let (lateral, columns) = lateral(write, moment, &mut list, &alias);
+        let (lateral, columns) = lateral(model, write, moment, &mut list, &alias);
         from.push_str(&lateral);
-        writes.push(columns);
+        writes.push(Some(columns));
     }
     let filter = source.filter.as_ref().map(|f| format!(" WHERE coalesce({}, false)", f.in_parentheses())).unwrap_or_default();
     let order = order(model, all);
@@ -308,7 +319,7 @@ fn joined(model: &Model) -> String {
 }
 
 /// One write's target and values, beside the source row. For an insert the target may be missing, and the values are there.
-fn lateral(write: &Target, moment: Moment, list: &mut List, alias: &str) -> (String, WriteColumns) {
+fn lateral(model: &Model, write: &Target, moment: Moment, list: &mut List, alias: &str) -> (String, WriteColumns) {
     let apply = moment == Moment::Apply;
     let inserts = matches!(write.action, WriteAction::Insert(_));
     let mut inner = Vec::new();
@@ -321,13 +332,12 @@ fn lateral(write: &Target, moment: Moment, list: &mut List, alias: &str) -> (Str
     let found = column(if inserts { format!("{target_key} IS NOT NULL") } else { "true".into() }, list);
     let holds_at = column(holds.clone().unwrap_or_else(|| "true".into()), list);
     let version = apply.then(|| column(if write.is_own_row() { "s.xmin::text" } else { "t.xmin::text" }.into(), list));
-    let referred = match &write.action {
-        WriteAction::Delete(references) if !references.is_empty() => {
-            let cases = references.iter().map(|r| format!("WHEN {} THEN {}", refers(r), quote_literal(&r.name)));
-            Some(column(format!("CASE {} END", cases.collect::<Vec<_>>().join(" ")), list))
-        }
-        _ => None,
-    };
+    let referred = referring::referred(write, "t").map(|sql| column(sql, list));
+    let mut captured = Vec::new();
+    for (n, target, path) in model.captured_by(write) {
+        let rows = referring::captured_rows(target, path, moment);
+        captured.push((n, column(holds.as_ref().map_or(rows.clone(), |holds| format!("CASE WHEN {holds} THEN {rows} END")), list)));
+    }
     let mut many = |columns: Vec<String>, list: &mut List| {
         let start = list.columns.len();
         for sql in columns {
@@ -348,7 +358,7 @@ fn lateral(write: &Target, moment: Moment, list: &mut List, alias: &str) -> (Str
         None => new_text(set, moment),
     };
     let new = many(write.sets.iter().map(guarded).collect(), list);
-    let columns = WriteColumns { found, holds: holds_at, version, referred, key, old, new };
+    let columns = WriteColumns { found, holds: holds_at, version, referred, key, old, new, captured };
     let inner = inner.join(", ");
     let sql = if write.is_own_row() {
         format!(" CROSS JOIN LATERAL (SELECT {inner} FROM (SELECT s.*) AS t) AS {alias}")
@@ -359,13 +369,6 @@ fn lateral(write: &Target, moment: Moment, list: &mut List, alias: &str) -> (Str
         format!(" LEFT JOIN LATERAL (SELECT {inner} FROM {} WHERE {}) AS {alias} ON true", write.table.relation("t"), matches(write))
     };
     (sql, columns)
-}
-
-/// True where a row of that table refers to `t`.
-#[must_use]
-pub fn refers(reference: &Reference) -> String {
-    let on: Vec<String> = reference.columns.iter().map(|(child, parent)| format!("c.{} = t.{}", quote(child), quote(parent))).collect();
-    format!("EXISTS (SELECT FROM {} AS c WHERE {})", reference.table, on.join(" AND "))
 }
 
 /// A new value as it will be stored, as text; values of the moment are NULL at plan.

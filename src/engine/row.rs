@@ -176,8 +176,8 @@ impl Judged {
         }
         if row.try_get::<Option<bool>, _>(question.joined)? == Some(true) {
             for (index, (write, columns)) in model.writes.iter().zip(&question.writes).enumerate() {
-                if first || !write.per_source {
-                    self.see_write(row, index, write, columns, question)?;
+                if let Some(columns) = columns.as_ref().filter(|_| first || !write.per_source) {
+                    self.see_write(row, model, index, columns, question)?;
                 }
             }
         }
@@ -185,14 +185,8 @@ impl Judged {
         Ok(())
     }
 
-    fn see_write(
-        &mut self,
-        row: &PgRow,
-        index: usize,
-        write: &Target,
-        columns: &WriteColumns,
-        question: &Question,
-    ) -> Result<(), RowError> {
+    fn see_write(&mut self, row: &PgRow, model: &Model, index: usize, columns: &WriteColumns, question: &Question) -> Result<(), RowError> {
+        let Some(write) = model.writes.get(index) else { return Ok(()) };
         let (found, holds): (Option<bool>, Option<bool>) = (row.try_get(columns.found)?, row.try_get(columns.holds)?);
         // Without a target there is no row of the lateral, and so no answer.
         let (Some(found), Some(true)) = (found, holds) else { return Ok(()) };
@@ -210,6 +204,11 @@ impl Judged {
         if let Some(by) = columns.referred.map(|at| row.try_get::<Option<String>, _>(at)).transpose()?.flatten() {
             return Err(RowError::Referred { table: write.table.display(), key: show(&texts(row, &columns.key)?), by });
         }
+        for (of, at) in &columns.captured {
+            if let (Some(target), Some(rows)) = (model.writes.get(*of), row.try_get::<Option<&str>, _>(*at)?) {
+                self.see_captured(model, *of, target, rows)?;
+            }
+        }
         let new = values(row, &columns.new)?;
         let old = if kind == Kind::Insert { Vec::new() } else { values(row, &columns.old)? };
         if kind == Kind::Update && !differs(write, &old, &new) {
@@ -217,6 +216,29 @@ impl Judged {
         }
         let version = columns.version.filter(|_| kind != Kind::Insert).map(|at| row.try_get(at)).transpose()?.flatten();
         self.changes.push(Change { write: index, kind, key: texts(row, &columns.key)?, version, old, new });
+        Ok(())
+    }
+
+    /// Takes in the rows that go with a deleted one: a JSON list of lists of texts.
+    fn see_captured(&mut self, model: &Model, index: usize, target: &Target, rows: &str) -> Result<(), RowError> {
+        let rows: Vec<Vec<Option<String>>> = serde_json::from_str(rows).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let elsewhere = |change: &Change| {
+            change.write != index
+                && model.writes.get(change.write).is_some_and(|other| other.captured.is_some() && other.table.oid == target.table.oid)
+        };
+        for row in rows {
+            let mut texts = row.into_iter();
+            let (version, by) = (texts.next().flatten(), texts.next().flatten());
+            let key: Key = texts.by_ref().take(target.key.len()).map(Option::unwrap_or_default).collect();
+            if let Some(by) = by {
+                return Err(RowError::Referred { table: target.table.display(), key: show(&key), by });
+            }
+            // One that is reached on two ways goes once.
+            if self.changes.iter().any(|change| elsewhere(change) && change.key == key) {
+                continue;
+            }
+            self.changes.push(Change { write: index, kind: Kind::Delete, key, version, old: texts.collect(), new: Vec::new() });
+        }
         Ok(())
     }
 
@@ -266,8 +288,8 @@ fn not_unique(model: &Model, key: &[String], many: &[String]) -> String {
         [] => format!("the join {} (narrow its match or query)", join.alias),
         columns => format!("the join {} (its key {} does not tell its rows apart)", join.alias, columns.join(", ")),
     });
-    let writes = model.writes.iter().enumerate().filter(|(_, write)| write.matches.is_some());
-    let writes = writes.map(|(index, write)| format!("backfill.sql.writes[{index}].match (in {})", write.table.display()));
+    let writes = model.writes.iter().filter(|write| write.matches.is_some());
+    let writes = writes.map(|write| format!("backfill.sql.writes[{}].match (in {})", write.index, write.table.display()));
     let suspects: Vec<String> = joins.chain(writes).collect();
     let of = if many.is_empty() { String::new() } else { format!(" with {}", show(many)) };
     format!("more than one row is found for the source row {}{of} where at most one may be: by {}", show(key), suspects.join(" or by "))

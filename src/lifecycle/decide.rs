@@ -1,5 +1,6 @@
 //! The order of things in one pass. Each line may end it; the order is the precedence.
 
+use super::after;
 use super::approval;
 use super::decision::{Decision, Effect, EventNote};
 use super::observed::{Observed, Problem};
@@ -37,6 +38,7 @@ fn advance(pass: &mut Pass<'_>) {
         || let_go(pass)
         || suspended(pass)
         || aborted(pass)
+        || after::comes_too_early(pass)
         || voided(pass)
         || unresolved(pass)
         || phases::flag_reverted(pass)

@@ -39,3 +39,30 @@ pub(super) fn record(status: &mut BackfillRunStatus, step: Step, estimated: Opti
         status.estimates.push(EstimateStatus { step, estimated_seconds: estimated, actual_seconds: actual });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{estimate, record};
+    use crate::api::status::{BackfillRunStatus, DatabaseStatus, PlanStatus, Step};
+
+    #[test]
+    fn estimates_come_from_the_size_of_the_database_and_the_rate_of_the_plan_and_are_compared_with_what_happened() {
+        let mut status = BackfillRunStatus::default();
+        assert_eq!(estimate(&status, Step::Apply), None, "nothing is known yet");
+        status.database = Some(DatabaseStatus { size_bytes: 2_500_000_000, ..DatabaseStatus::default() });
+        status.plan = Some(PlanStatus { will_write: 1_000_000, rows_per_second: 40_000, ..PlanStatus::default() });
+        assert_eq!(estimate(&status, Step::Backup), Some(103));
+        assert_eq!((estimate(&status, Step::Apply), estimate(&status, Step::Undo)), (Some(103), Some(53)));
+        record(&mut status, Step::Apply, Some(103), None);
+        record(&mut status, Step::Apply, Some(7), None);
+        record(&mut status, Step::Apply, None, Some(96));
+        let of_apply = status.estimates.iter().find(|e| e.step == Step::Apply).unwrap();
+        assert_eq!(
+            (of_apply.estimated_seconds, of_apply.actual_seconds),
+            (Some(103), Some(96)),
+            "the first estimate stands beside what it took"
+        );
+        record(&mut status, Step::Plan, None, Some(25));
+        assert_eq!(estimate(&status, Step::Replan), Some(25));
+    }
+}

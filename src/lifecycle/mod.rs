@@ -4,6 +4,7 @@
 //! and at most one effect. No client, clock, randomness or environment in here: the same arguments give the same answer.
 //! Knows `api` and `protocol`; called by `controller`, and for an estimate by `plugin`.
 
+mod after;
 mod approval;
 mod decide;
 mod decision;
@@ -26,7 +27,8 @@ pub use decide::{decide, effect_refused, refuse};
 pub use decision::{Decision, Effect, EventNote, StartStep};
 pub use estimate::estimate;
 pub use observed::{
-    AdmissionObservation, FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey, StepObservation, TeamEnd,
+    AdmissionObservation, AfterObservation, FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey,
+    StepObservation, TeamEnd,
 };
 pub use phases::terminal::report_name;
 pub use references::{Contents, Resolved, are_needed, kept, references, resolve};

@@ -1,6 +1,9 @@
 //! What `gather` saw. Nothing else reaches the decision from outside.
 
 use super::references::Contents;
+use crate::api::Phase;
+use crate::api::conditions::{self, ConditionType};
+use crate::api::spec::BackfillRun;
 use crate::api::status::{ConfigMapStatus, ReleaseStatus};
 use crate::protocol::{Progress, StepReport, Verdict};
 use std::collections::BTreeMap;
@@ -24,6 +27,10 @@ pub struct Observed {
     pub flag: Option<FlagObservation>,
     /// The run that holds the database, where this one waits for it.
     pub holder: Option<HolderObservation>,
+    /// The runs of `spec.after`, in its order; empty where they were not read.
+    pub after: Vec<AfterObservation>,
+    /// Names of runs that were planned after this one, have changed data and have not ended; read on the way back only.
+    pub dependents: Vec<String>,
     /// In a namespace that is being deleted no Job can be made.
     pub namespace_terminating: bool,
     /// The report's ConfigMap is there.
@@ -147,6 +154,40 @@ pub enum FlagObservation {
     Value(String),
     /// It cannot be read or is no flag: what to change.
     Problem(Problem),
+}
+
+/// A run that comes before this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterObservation {
+    /// It is as far as it must be.
+    Reached,
+    /// It may still get there.
+    Ahead {
+        /// Where it is.
+        phase: Phase,
+    },
+    /// It has ended, and was taken back or never got there.
+    Over {
+        /// How.
+        phase: Phase,
+    },
+    /// There is no such run.
+    Missing,
+}
+
+impl AfterObservation {
+    /// What the status of that run says.
+    #[must_use]
+    pub fn of(run: &BackfillRun, wanted: ConditionType) -> Self {
+        let status = run.status.clone().unwrap_or_default();
+        let phase = status.phase;
+        let goes_back = matches!(phase, Phase::RollingBack | Phase::RolledBack | Phase::RollbackFailed);
+        match (conditions::is_true(&status.conditions, wanted) && !goes_back, phase.is_terminal()) {
+            (true, _) => Self::Reached,
+            (false, false) => Self::Ahead { phase },
+            (false, true) => Self::Over { phase },
+        }
+    }
 }
 
 /// The run that holds the database.

@@ -125,6 +125,12 @@ pub enum Invalid {
         /// The policy of the platform.
         policy: String,
     },
+    /// It would wait for itself.
+    #[error("spec.after: {name} is this run itself: name the run that comes before it")]
+    AfterItself {
+        /// Its name.
+        name: String,
+    },
     /// Two things have the same name.
     #[error("{field}: the name {name:?} stands there twice: give each its own")]
     DuplicateName {
@@ -148,6 +154,7 @@ impl Invalid {
             Self::BadSchema { .. } => "BadSchema",
             Self::ColumnNotWritten { .. } => "ColumnNotWritten",
             Self::ImageByTag { .. } => "ImageByTag",
+            Self::AfterItself { .. } => "AfterItself",
             Self::DuplicateName { .. } => "DuplicateName",
         }
     }
@@ -182,6 +189,7 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
     check_names(spec)?;
     check_patterns(spec)?;
     check_selector(spec)?;
+    check_after(&meta, spec)?;
     check_schemas(spec)?;
     check_sensitive(spec)?;
     let positive = |field: &str, text: &str| match duration::parse(text) {
@@ -293,8 +301,14 @@ fn check_sensitive(spec: &BackfillRunSpec) -> Result<(), Invalid> {
     }
 }
 
+fn check_after(meta: &RunMeta, spec: &BackfillRunSpec) -> Result<(), Invalid> {
+    let itself = spec.after.iter().find(|after| after.name == meta.identity.name);
+    itself.map_or(Ok(()), |after| Err(Invalid::AfterItself { name: after.name.clone() }))
+}
+
 fn check_names(spec: &BackfillRunSpec) -> Result<(), Invalid> {
-    let lists: [(&str, Vec<&str>); 4] = [
+    let lists: [(&str, Vec<&str>); 5] = [
+        ("after", spec.after.iter().map(|a| a.name.as_str()).collect()),
         ("preflight.checks", spec.preflight.iter().flat_map(|p| &p.checks).map(|c| c.name.as_str()).collect()),
         ("verify", spec.verify.iter().map(|c| c.name.as_str()).collect()),
         ("monitor.logs.patterns", spec.monitor.iter().flat_map(|m| &m.logs.patterns).map(|p| p.name.as_str()).collect()),

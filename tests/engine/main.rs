@@ -9,17 +9,22 @@
 )]
 
 mod apply;
+mod cascades;
 mod crash;
 mod equality;
 mod examples;
+mod findings;
 mod fuzz;
 mod guard;
 mod harness;
 mod ledger;
 mod migration;
+mod odd;
 mod pace;
 mod plan;
 mod random;
+mod retries;
+mod sameness;
 mod sensitive;
 mod server;
 mod speed;

@@ -1,5 +1,6 @@
 //! What a person writes: the spec of a `BackfillRun`, a file a block.
 
+mod after;
 mod approval;
 mod backfill;
 mod backup;
@@ -18,6 +19,7 @@ mod throttle;
 mod verify;
 mod write;
 
+pub use after::{After, AfterCondition};
 pub use approval::{Approval, ApprovalEntry, ApprovalPolicy, OnChange};
 pub use backfill::{
     Audit, Backfill, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill, Validation,
@@ -36,7 +38,7 @@ pub use sensitive::{ExtraRules, OnMatch, SecretRule, SensitiveData};
 pub use source::{Join, JoinRows, JoinType, Parameter, Pick, PickWrite, Source};
 pub use throttle::{Throttle, ThrottleQuery};
 pub use verify::VerifyCheck;
-pub use write::{Action, ConflictMode, OnConflict, Per, Write};
+pub use write::{Action, Cascades, ConflictMode, OnConflict, Per, Write};
 
 use super::status::BackfillRunStatus;
 use kube::{CustomResource, KubeSchema};
@@ -84,6 +86,11 @@ pub struct BackfillRunSpec {
     /// What the pods of the run's steps look like. Default: the chart's values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
+    /// Runs of this namespace that come first: nothing begins before they are as far as that, and none of them goes back before
+    /// this one has. At most 8. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub after: Vec<After>,
     /// The release that is deployed: recorded at preflight; a change after planning voids the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
@@ -146,6 +153,7 @@ const FROZEN: &str = concat!(
     same!(
         "database",
         "podTemplate",
+        "after",
         "release",
         "preflight",
         "backup",

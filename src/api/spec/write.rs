@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 #[x_kube(validation = Rule::new("(self.action == 'Insert') == has(self.onConflict)").message("writes: Insert needs onConflict (its key tells whether a row is there already, so that a second run inserts nothing); Update and Delete have none"))]
 #[x_kube(validation = Rule::new("self.action != 'Insert' || (has(self.table) && !has(self.match))").message("writes: Insert needs table, and has no match: onConflict.key is its match"))]
 #[x_kube(validation = Rule::new("(self.action == 'Delete') != has(self.set)").message("writes: Update and Insert need set; Delete has none"))]
+#[x_kube(validation = Rule::new("self.action == 'Delete' || self.cascades == 'Refuse'").message("writes: cascades goes with action: Delete"))]
 pub struct Write {
     /// The table, aliased `t`. Default: the source row itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,6 +36,9 @@ pub struct Write {
     /// Insert: what names a row, and what happens where there is one already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_conflict: Option<OnConflict>,
+    /// Delete: what happens to rows whose foreign keys say `ON DELETE CASCADE`. Default: `Refuse`.
+    #[serde(default)]
+    pub cascades: Cascades,
     /// Where a join has `rows: Many`: `Row` writes for each joined row, `Source` once for each source row. Default: `Row`.
     #[serde(default)]
     pub per: Per,
@@ -75,6 +79,17 @@ pub enum ConflictMode {
     Fail,
     /// It is updated.
     Update,
+}
+
+/// What happens to rows that go with a deleted one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Cascades {
+    /// A row that any other refers to fails the plan.
+    #[default]
+    Refuse,
+    /// Rows whose foreign keys cascade, and those that cascade from them, are planned, approved, deleted and put back with it;
+    /// one that anything else refers to fails the plan.
+    Capture,
 }
 
 /// How often a write is made.

@@ -1,6 +1,7 @@
 //! Gather: all reads of a pass, each under a timeout, and only those that the run's phase needs.
 
 mod admission;
+mod after;
 mod config_maps;
 mod job;
 mod pod;
@@ -33,6 +34,8 @@ pub(super) async fn observe(
         return Ok(observed);
     }
     observed.namespace_terminating = valid.meta.deleting && namespace_is_terminating(context, run).await?;
+    observed.after = after::before(context, valid, status).await?;
+    observed.dependents = after::dependents(context, valid, status).await?;
     observed.step = job::observe(context, valid, status).await?;
     if !status.mutation_started || lifecycle::before_the_first_write(status) {
         observed.release = release::observe(context, valid).await?;

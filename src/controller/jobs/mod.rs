@@ -119,3 +119,57 @@ pub(super) fn monitor_rights(
     }))?;
     Ok((account, binding))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::status::Step;
+    use crate::lifecycle::{OperatorPolicy, validate};
+    use crate::protocol::StepInput;
+    use std::time::Duration;
+
+    fn job_of(step: Step, workers: i32) -> Job {
+        let resource: BackfillRun = serde_json::from_value(json!({
+            "apiVersion": "backfill.dev/v1alpha1",
+            "kind": "BackfillRun",
+            "metadata": {"name": "run", "namespace": "ns", "uid": "0b6f1c2e-aaaa"},
+            "spec": {
+                "database": {"secretRef": {"name": "db"}},
+                "backup": {"destination": {"persistentVolumeClaim": {"claimName": "backups"}}},
+                "backfill": {"sql": {"source": {"table": "g"}, "writes": [{"set": {"a": "1"}}], "workers": workers}},
+            },
+        }))
+        .unwrap();
+        let run = validate(&resource, &OperatorPolicy::default()).unwrap();
+        let input = json!({"run": run.meta.identity, "step": step, "attempt": 1, "spec": run.spec, "specHash": ""});
+        let start = StartStep {
+            step,
+            index: 0,
+            job_name: "job".into(),
+            forget: None,
+            input: serde_json::from_value::<StepInput>(input).unwrap(),
+            input_hash: String::new(),
+            deadline: Duration::from_mins(1),
+            owned: true,
+            environment_secrets: std::collections::BTreeMap::new(),
+        };
+        let config: OperatorConfig = serde_json::from_value(json!({"stepImage": "i", "monitorClusterRole": "m"})).unwrap();
+        job(&resource, &run, &start, &config).unwrap()
+    }
+
+    #[test]
+    fn several_workers_are_an_indexed_job_in_which_each_is_replaced_for_itself() {
+        let spec = job_of(Step::Apply, 4).spec.unwrap();
+        assert_eq!((spec.completions, spec.parallelism, spec.completion_mode.as_deref()), (Some(4), Some(4), Some("Indexed")));
+        assert_eq!((spec.backoff_limit, spec.backoff_limit_per_index), (None, Some(RETRIES_PER_WORKER)));
+    }
+
+    #[test]
+    fn one_worker_and_every_other_step_is_a_job_that_kubernetes_never_repeats() {
+        for (step, workers) in [(Step::Apply, 1), (Step::Plan, 4), (Step::Undo, 4)] {
+            let spec = job_of(step, workers).spec.unwrap();
+            assert_eq!((spec.completions, spec.parallelism, spec.completion_mode), (Some(1), Some(1), None));
+            assert_eq!((spec.backoff_limit, spec.backoff_limit_per_index), (Some(0), None));
+        }
+    }
+}

@@ -6,10 +6,9 @@ use super::read_ahead::{Prepared, Refused};
 use super::write::{BatchNumber, Outcome, Writer, Writing};
 use crate::api::spec::DriftMode;
 use crate::engine::ledger::{Ledger, LedgerError};
-use crate::engine::model::Target;
 use crate::engine::plan::RowsDigest;
 use crate::engine::query;
-use crate::engine::row::{Judged, Key, Keys, RowError, show};
+use crate::engine::row::{Change, Judged, Key, Keys, Kind, RowError, show};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -123,8 +122,16 @@ impl<'a> Batch<'a> {
         let Context { model, ledger, entry, run, plan_digest, .. } = self.context;
         let writer = Writer { model, ledger, entry, run, plan_digest };
         let Outcome { written, changed_by_triggers } = writer.write(connection, self.number, &rows, locked).await?;
-        if locked && let Some(row) = rows.iter().find(|row| !written.contains(&row.place)) {
-            return Err(ApplyError::RowHeldBack { key: show(row.key) });
+        for row in rows.iter().filter(|row| locked && !written.contains(&row.place)) {
+            // What is not there cannot be locked: somebody else may have inserted it in between.
+            let may_be_there = |change: &Change| {
+                change.kind == Kind::Insert && model.writes.get(change.write).is_some_and(|write| write.triggers.is_empty())
+            };
+            if !row.judged.changes.first().is_some_and(may_be_there) {
+                return Err(ApplyError::RowHeldBack { key: show(row.key) });
+            }
+            let place = usize::try_from(row.place).unwrap_or(usize::MAX);
+            self.drifted(place, row.key, None)?;
         }
         for (_, changes) in hashes.iter().filter(|(place, _)| written.contains(place)) {
             for change in *changes {
@@ -238,8 +245,16 @@ async fn lock(connection: &mut PgConnection, context: &Context, keys: &Keys) -> 
     if context.locks_source {
         keys.bind(&query::lock_source(&context.model)).execute(&mut *connection).await?;
     }
-    for write in context.model.writes.iter().filter(|write| !Target::is_own_row(write)) {
-        keys.bind(&query::lock_target(&context.model, write)).execute(&mut *connection).await?;
+    let model = &context.model;
+    for (_, write) in model.named() {
+        if write.is_locked_for_itself() {
+            keys.bind(&query::lock_target(model, write)).execute(&mut *connection).await?;
+        }
+        // Nobody can come to refer to a locked row: what goes with it is all there by now. The nearest first.
+        let captured: Vec<_> = model.captured_by(write).collect();
+        for (_, target, path) in captured.into_iter().rev() {
+            keys.bind(&query::lock_captured(model, write, target, path)).execute(&mut *connection).await?;
+        }
     }
     Ok(())
 }

@@ -134,8 +134,8 @@ impl ApplyError {
         }
     }
 
-    /// True where trying again may help by itself: connection, serialization, deadlock, lock or statement timeout, and a
-    /// server that is read-only because it is just being replaced.
+    /// True where trying again may help by itself: connection, serialization, deadlock, lock or statement timeout, memory
+    /// that a smaller batch may not need, and a server that is read-only because it is just being replaced.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -143,7 +143,7 @@ impl ApplyError {
             Self::Ledger(LedgerError::RangeTaken) => return true,
             _ => {}
         }
-        let transient = |code: String| matches!(code.as_str(), "40001" | "40P01" | "55P03" | "57014" | "25006");
+        let transient = |code: String| matches!(code.as_str(), "40001" | "40P01" | "55P03" | "57014" | "53200" | "25006");
         self.database().is_some_and(|error| is_connection_loss(error) || sqlstate(error).is_some_and(transient))
     }
 

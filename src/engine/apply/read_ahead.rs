@@ -35,10 +35,11 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// Errors that a row's values cause: of the data (22) and of constraints (23), and those that triggers raise (P0).
+    /// Errors that a row's values cause: of the data (22), of constraints (23) and views' checks (44), of limits that a value
+    /// exceeds (54000: too long for an index), and those that triggers raise (P0).
     pub(super) fn of(error: &sqlx::Error) -> Option<Self> {
         let sqlstate = sqlstate(error)?;
-        let by_data = ["22", "23", "P0"].iter().any(|class| sqlstate.starts_with(class));
+        let by_data = ["22", "23", "44", "54000", "P0"].iter().any(|class| sqlstate.starts_with(class));
         by_data.then(|| Self { sqlstate, message: describe(error) })
     }
 }

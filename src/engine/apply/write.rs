@@ -5,9 +5,9 @@
 
 use super::ApplyError;
 use super::sql::{Arrays, Undo, key_equals, source_as_read};
-use crate::engine::catalog::{Column, Reference};
+use crate::engine::catalog::Column;
 use crate::engine::ledger::Ledger;
-use crate::engine::model::{AuditTarget, Model, Target, WriteAction};
+use crate::engine::model::{AuditTarget, Model, Target};
 use crate::engine::query::{refers, with_entry};
 use crate::engine::row::{Change, Judged, Key, Kind};
 use crate::engine::sql::{quote, quote_literal};
@@ -212,7 +212,7 @@ impl Statement<'_> {
             Some(AuditTarget::Column { column, path }) if target.is_own_row() => Some((column, path.as_slice())),
             _ => None,
         };
-        if self.kind == Kind::Delete && !self.references().is_empty() {
+        if self.kind == Kind::Delete && !target.references().is_empty() {
             self.lock_referred(connection, changes).await?;
         }
         let (statement, checked) = match self.kind {
@@ -381,7 +381,8 @@ impl Statement<'_> {
 
     /// A row that is referred to by now stays: its foreign key might take the other row with it.
     fn delete(&self) -> String {
-        let alone = self.references().iter().fold(String::new(), |list, reference| list + " AND NOT " + &refers(reference));
+        let references = self.target.references().iter();
+        let alone = references.fold(String::new(), |list, reference| list + " AND NOT " + &refers(reference, "t"));
         format!(
             "DELETE FROM {} AS t USING {} WHERE {}{alone} RETURNING {}",
             self.target.table.quoted(),
@@ -389,13 +390,6 @@ impl Statement<'_> {
             self.conditions(),
             self.given()
         )
-    }
-
-    fn references(&self) -> &[Reference] {
-        match &self.target.action {
-            WriteAction::Delete(references) => references,
-            WriteAction::Update | WriteAction::Insert(_) => &[],
-        }
     }
 
     /// Locks rows against new references: who is about to refer to one is waited for, and seen by the next statement; who

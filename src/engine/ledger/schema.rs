@@ -91,7 +91,7 @@ const STORAGE: &[(&str, &str, &str)] = &[
 /// [`LedgerError::CreateDenied`] with the statements to run, [`LedgerError::NotALedger`].
 pub async fn ensure(connection: &mut PgConnection, schema: &str) -> Result<(), LedgerError> {
     let made = match found(connection, schema).await? {
-        Found::Complete => return Ok(()),
+        Found::Complete => return belongs(connection, schema).await,
         Found::Version(version) => migrate::migrate(connection, schema, version).await,
         Found::Missing => make(connection, schema).await,
     };
@@ -107,6 +107,20 @@ pub async fn ensure(connection: &mut PgConnection, schema: &str) -> Result<(), L
         }
         other => other,
     }
+}
+
+/// A ledger that another role has made is used as that role: its views are made anew by each run.
+async fn belongs(connection: &mut PgConnection, schema: &str) -> Result<(), LedgerError> {
+    let owner: Option<String> = sqlx::query_scalar(
+        "SELECT format('GRANT %s TO %s;', quote_ident(pg_get_userbyid(c.relowner)), quote_ident(current_user))
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = $1 AND c.relname = 'runs' AND NOT pg_has_role(c.relowner, 'USAGE')",
+    )
+    .persistent(false)
+    .bind(schema)
+    .fetch_optional(connection)
+    .await?;
+    owner.map_or(Ok(()), |statements| Err(LedgerError::CreateDenied { statements }))
 }
 
 fn denied(schema: &str, (role, database, exists): &(String, String, bool)) -> LedgerError {

@@ -85,6 +85,14 @@ pub enum ModelError {
         /// Where it stands in the spec.
         place: String,
     },
+    /// Foreign keys that cascade lead back to where they began.
+    #[error("{place}: the foreign keys of {table} that cascade lead in a circle, or too far: delete its rows by a run of their own")]
+    CascadeInACircle {
+        /// Where it stands in the spec.
+        place: String,
+        /// The table that comes again.
+        table: String,
+    },
     /// Two joins of one name.
     #[error("backfill.sql.source.joins: the alias {alias} is given twice")]
     AliasTwice {
@@ -111,6 +119,7 @@ impl ModelError {
             Self::AuditNotJsonb { .. } => "AuditNotJsonb",
             Self::AuditColumnWritten { .. } => "AuditColumnWritten",
             Self::AuditedRowDeleted { .. } => "AuditedRowDeleted",
+            Self::CascadeInACircle { .. } => "CascadeInACircle",
             Self::AliasTwice { .. } => "AliasTwice",
             Self::Database(_) => "CatalogUnreadable",
         }

@@ -30,8 +30,8 @@ pub(super) async fn probe(connection: &mut PgConnection, model: &Model) -> Resul
         let json = format!("{}::jsonb", rule.value.in_parentheses());
         value(connection, &joined, &json, &format!("backfill.sql.validate[{index}].value")).await?;
     }
-    for (index, write) in model.writes.iter().enumerate() {
-        write_expressions(connection, &joined, write, &format!("backfill.sql.writes[{index}]")).await?;
+    for (_, write) in model.named() {
+        write_expressions(connection, &joined, write, &format!("backfill.sql.writes[{}]", write.index)).await?;
     }
     Ok(())
 }

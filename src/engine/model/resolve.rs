@@ -19,7 +19,7 @@ pub(super) async fn resolve(
     let joins = joins::resolve(connection, &spec.source.joins, adds).await?;
     let mut targets = Vec::with_capacity(spec.writes.len());
     for (index, write) in spec.writes.iter().enumerate() {
-        targets.push(writes::resolve(connection, &source, write, index, adds).await?);
+        targets.extend(writes::resolve(connection, &source, write, index, adds).await?);
     }
     let audit = spec.audit.as_ref().map(|audit| audit_target(&source, &targets, audit)).transpose()?;
     let mut rules = Vec::with_capacity(spec.validate.len());
@@ -104,8 +104,8 @@ fn audit_target(source: &Source, writes: &[Target], audit: &Audit) -> Result<Aud
     if column.base_type != "jsonb" {
         return Err(ModelError::AuditNotJsonb { column: column.name, found: column.full_type });
     }
-    for (index, write) in writes.iter().enumerate() {
-        let place = || format!("backfill.sql.writes[{index}]");
+    for write in writes {
+        let place = || format!("backfill.sql.writes[{}]", write.index);
         let elsewhere = !write.is_own_row() && write.table.oid == source.table.oid;
         if elsewhere && write.set_of(&column.name).is_some() {
             return Err(ModelError::AuditColumnWritten { place: place(), column: column.name });

@@ -32,7 +32,8 @@ impl Model {
             JoinFrom::Table { table, .. } => std::slice::from_ref(table.as_ref()),
             JoinFrom::Query { tables, .. } => tables,
         });
-        let tables = std::iter::once(&self.source.table).chain(self.writes.iter().map(|write| &write.table)).chain(joined);
+        let referring = self.writes.iter().flat_map(|write| write.references().iter().map(|reference| &reference.table));
+        let tables = std::iter::once(&self.source.table).chain(self.writes.iter().map(|write| &write.table)).chain(joined).chain(referring);
         tables.map(|table| Right { table, privilege: Privilege::Select, columns: table.columns.iter().collect() }).collect()
     }
 
@@ -57,6 +58,8 @@ impl Model {
                 WriteAction::Delete(_) => {
                     right(Privilege::Delete, Vec::new());
                     right(Privilege::Insert, Vec::new());
+                    // For the lock that nobody comes to refer to the row under.
+                    right(Privilege::Update, Vec::new());
                 }
             }
         }
@@ -82,6 +85,17 @@ impl Model {
         for right in self.changes() {
             right.require(connection).await.at("spec.database.secretRef")?;
         }
-        Ok(())
+        self.require_audit_table(connection).await.at("backfill.sql.audit.table")
+    }
+
+    /// Checks that the role may write audit entries, where they go into a table.
+    ///
+    /// # Errors
+    /// [`CatalogError`], which says what to run or to change.
+    pub async fn require_audit_table(&self, connection: &mut PgConnection) -> Result<(), CatalogError> {
+        match &self.audit {
+            Some(AuditTarget::Table(table)) => catalog::require_audit_table(connection, table).await,
+            Some(AuditTarget::Column { .. }) | None => Ok(()),
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! A write of the spec, resolved.
+//! A write of the spec, resolved: with the deletes that come before it, where rows go with deleted ones.
 
+use super::cascades;
 use super::error::At;
 use super::resolve::{expression, optional, table};
 use super::{ModelError, Set, Source, Target, WriteAction};
-use crate::api::spec::{Action, AddedColumn, OnConflict, Per, Write};
+use crate::api::spec::{Action, AddedColumn, Cascades, OnConflict, Per, Write};
 use crate::engine::catalog::{self, CatalogError, Column, Origin, Table};
 use crate::engine::sql::{Place, column_name};
 use sqlx::PgConnection;
@@ -14,7 +15,7 @@ pub(super) async fn resolve(
     write: &Write,
     index: usize,
     adds: &[AddedColumn],
-) -> Result<Target, ModelError> {
+) -> Result<Vec<Target>, ModelError> {
     let at = format!("backfill.sql.writes[{index}]");
     let table = match &write.table {
         None => source.table.clone(),
@@ -41,6 +42,7 @@ pub(super) async fn resolve(
     let triggers = catalog::triggers(connection, &table, event).await.at(&at)?;
     let (action, keeps) = match (write.action, &write.on_conflict) {
         (Action::Delete, _) => {
+            catalog::refuse_inherited(connection, &table).await.at(&at)?;
             let references = catalog::references(connection, &table).await.at(&at)?;
             (WriteAction::Delete(references), table.columns.iter().filter(|c| c.origin != Origin::Computed && c.exists).cloned().collect())
         }
@@ -51,11 +53,14 @@ pub(super) async fn resolve(
         (Action::Insert | Action::Update, _) => (WriteAction::Update, sets.iter().map(|set| set.column.clone()).collect()),
     };
     let per_source = write.per == Per::Source;
-    let target = Target { table, key, action, matches, only_if, sets, keeps, per_source, triggers };
+    let captures = write.cascades == Cascades::Capture;
+    let target = Target { table, key, action, matches, only_if, sets, keeps, per_source, triggers, index, captures, captured: None };
     if target.action == WriteAction::Update && target.planned().next().is_none() {
         return Err(ModelError::NothingPlannable { place: at });
     }
-    Ok(target)
+    let mut targets = if captures { cascades::resolve(connection, &target, &at).await? } else { Vec::new() };
+    targets.push(target);
+    Ok(targets)
 }
 
 /// The columns that name the target's row: for an insert those of the conflict, else the primary key.

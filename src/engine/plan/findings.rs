@@ -5,9 +5,6 @@ use crate::engine::model::{JoinFrom, Model, WriteAction};
 use crate::engine::query::{self, Question};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-/// A plan that reads more than this for one row that matches says so.
-const READ_FOR_NOTHING_PERCENT: i64 = 90;
-
 /// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -38,7 +35,13 @@ fn of_model(model: &Model) -> Vec<String> {
         ));
     }
     for write in model.writes.iter().filter(|write| matches!(write.action, WriteAction::Delete(_))) {
-        remarks.push(format!("rows of {} are deleted; each is kept whole for the way back", write.table.display()));
+        let with = write.captured.as_ref().and_then(|path| {
+            let above = path.len().checked_sub(2).and_then(|n| path.get(n)).map(|step| &step.table);
+            let above = above.or_else(|| model.named().find(|(_, delete)| delete.index == write.index).map(|(_, delete)| &delete.table))?;
+            Some(format!(" with those of {} (ON DELETE CASCADE)", above.display()))
+        });
+        let with = with.unwrap_or_default();
+        remarks.push(format!("rows of {} are deleted{with}; each is kept whole for the way back", write.table.display()));
     }
     if model.recompute {
         remarks
@@ -65,10 +68,9 @@ impl Findings {
     pub(super) fn remarks(self, scanned: i64, matching: i64) -> Vec<String> {
         let mut remarks = self.remarks;
         let idle = scanned - matching;
-        if scanned >= 10_000 && idle.saturating_mul(100) > scanned.saturating_mul(READ_FOR_NOTHING_PERCENT) {
-            let percent = idle.saturating_mul(100) / scanned;
-            remarks
-                .push(format!("{percent} percent of the source rows are read for nothing: where has no index that would find the others"));
+        if idle > 0 {
+            let percent = idle.saturating_mul(100) / scanned.max(1);
+            remarks.push(format!("{percent} percent of the source rows are read for nothing ({idle} of {scanned}): where leaves them out"));
         }
         remarks.push(format!("the server's cost of reading the plan is {:.0} (EXPLAIN)", self.cost));
         remarks

@@ -173,6 +173,8 @@ struct Planner<'a> {
     /// Findings of each rule for secrets.
     by_rule: BTreeMap<String, i64>,
     witness: Option<Witness>,
+    /// The source row that writes the most target rows, where those are more than a batch has.
+    heaviest: Option<(String, usize)>,
 }
 
 /// So many findings are named.
@@ -187,7 +189,20 @@ impl<'a> Planner<'a> {
         let once = (!sure).then(|| Once::new(&options.path.with_extension("once")));
         let writes = vec![[0; 3]; with.model.writes.len()];
         let (counts, digest, range) = (PlanStatus::default(), RowsDigest::default(), PlannedRange::default());
-        Ok(Self { with, options, counts, digest, range, file, tally, once, writes, by_rule: BTreeMap::new(), witness: None })
+        Ok(Self {
+            with,
+            options,
+            counts,
+            digest,
+            range,
+            file,
+            tally,
+            once,
+            writes,
+            by_rule: BTreeMap::new(),
+            witness: None,
+            heaviest: None,
+        })
     }
 
     fn take(&mut self, row: Assessed) -> Result<(), PlanError> {
@@ -232,6 +247,9 @@ impl<'a> Planner<'a> {
             }
         }
         self.counts.will_write += 1;
+        if changes.len() > self.heaviest.as_ref().map_or(WRITES_MAX, |(_, most)| *most) {
+            self.heaviest = Some((show(&key), changes.len()));
+        }
         if !writing.found.is_empty() {
             self.range.redact.push(i32::try_from(self.range.len()).unwrap_or(i32::MAX));
             self.found(&key, &writing.found);
@@ -280,6 +298,12 @@ impl<'a> Planner<'a> {
         // Of the rows that were judged: losers never were.
         let within = self.tally.within_limits(rules, self.counts.matching - self.counts.lost);
         self.counts.remarks.extend(self.tally.remarks(rules));
+        if let Some((key, rows)) = &self.heaviest {
+            let remark = format!(
+                "the source row {key} writes {rows} rows, which are one transaction: more than the {WRITES_MAX} that a batch has at most"
+            );
+            self.counts.remarks.push(remark);
+        }
         let by_rule = self.by_rule.iter().map(|(rule, times)| format!("{times} values look like secrets by the rule {rule}"));
         self.counts.remarks.extend(by_rule.take(FINDINGS));
         self.counts.invalid_sample = self.tally.into_sample();

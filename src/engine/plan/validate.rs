@@ -7,6 +7,7 @@ use crate::engine::row::{Key, show};
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, ValidationError as Violated, Validator};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use thiserror::Error;
 
 /// Why rows cannot be judged, or are not good enough.
@@ -104,10 +105,26 @@ fn message(error: &Violated<'_>) -> String {
     words.chars().take(256).collect()
 }
 
+/// A rule, its count, and its places.
+type Counted<'a> = ((&'a (Rule, Validator), &'a i64), &'a BTreeMap<(String, String), i64>);
+
+/// So many places are told apart for each rule, and so many named.
+const PLACES_KEPT: usize = 200;
+const PLACES_NAMED: usize = 3;
+
+/// A place in any row: whichever element of a list it is. The value itself is `/`.
+fn of_any_row(pointer: &str) -> String {
+    let any = |part: &str| if !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) { "*".to_owned() } else { part.to_owned() };
+    let place = pointer.split('/').map(any).collect::<Vec<_>>().join("/");
+    if place.is_empty() { "/".into() } else { place }
+}
+
 /// How many rows are invalid by each rule, and the first of them.
 #[derive(Debug)]
 pub struct Tally {
     invalid: Vec<i64>,
+    /// By rule: where, and what is wrong there.
+    places: Vec<BTreeMap<(String, String), i64>>,
     sample: Vec<InvalidStatus>,
 }
 
@@ -115,7 +132,7 @@ impl Tally {
     /// Nothing so far.
     #[must_use]
     pub fn of(rules: &Rules) -> Self {
-        Self { invalid: vec![0; rules.rules.len()], sample: Vec::new() }
+        Self { invalid: vec![0; rules.rules.len()], places: vec![BTreeMap::new(); rules.rules.len()], sample: Vec::new() }
     }
 
     /// Counts a row.
@@ -123,9 +140,15 @@ impl Tally {
     /// # Errors
     /// [`ValidationError::RowInvalid`] where a rule says that none may be invalid.
     pub fn add(&mut self, rules: &Rules, key: &Key, violations: Vec<Violation>) -> Result<(), ValidationError> {
-        for Violation { rule, pointer, message } in violations {
-            let (Some((rule, _)), Some(count)) = (rules.rules.get(rule), self.invalid.get_mut(rule)) else { continue };
+        for Violation { rule: found_by, pointer, message } in violations {
+            let (Some((rule, _)), Some(count)) = (rules.rules.get(found_by), self.invalid.get_mut(found_by)) else { continue };
             *count += 1;
+            if let Some(places) = self.places.get_mut(found_by) {
+                let place = (of_any_row(&pointer), message.clone());
+                if places.len() < PLACES_KEPT || places.contains_key(&place) {
+                    *places.entry(place).or_default() += 1;
+                }
+            }
             let found = InvalidStatus { key: show(key), rule: rule.name.clone(), pointer, message };
             if rule.on_invalid == OnInvalid::Fail {
                 let InvalidStatus { key, rule, pointer, message } = found;
@@ -152,11 +175,18 @@ impl Tally {
         Ok(())
     }
 
-    /// Counts by rule, in words.
+    /// Counts by rule, with the places where most of it is, in words.
     #[must_use]
     pub fn remarks(&self, rules: &Rules) -> Vec<String> {
-        let counted = rules.rules.iter().zip(&self.invalid).filter(|(_, invalid)| **invalid > 0);
-        counted.map(|((rule, _), invalid)| format!("{invalid} rows are invalid by the rule {}", rule.name)).collect()
+        let counted = rules.rules.iter().zip(&self.invalid).zip(&self.places).filter(|((_, invalid), _)| **invalid > 0);
+        let remark = |(((rule, _), invalid), places): Counted<'_>| {
+            let mut most: Vec<_> = places.iter().collect();
+            most.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+            let most = most.iter().take(PLACES_NAMED);
+            let most: Vec<String> = most.map(|((pointer, message), times)| format!("{times} at {pointer} ({message})")).collect();
+            format!("{invalid} rows are invalid by the rule {}: {}", rule.name, most.join("; "))
+        };
+        counted.map(remark).collect()
     }
 
     /// The invalid rows that may be named.

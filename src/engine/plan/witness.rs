@@ -29,11 +29,11 @@ pub struct Counted {
 }
 
 /// Takes a witness in the plan's snapshot; `None` where it would not tell: a joined table may change what is planned without
-/// a change of the row itself, as a row may that is inserted by somebody else, and a few rows of a large table are sooner
+/// a change of the row itself, as a row may that is inserted by somebody else, or that comes to refer to a deleted one, and a few rows of a large table are sooner
 /// compared than all of it is counted.
 pub(super) async fn take(connection: &mut PgConnection, model: &Model, counts: &PlanStatus) -> Result<Option<Witness>, sqlx::Error> {
     let planned = counts.will_write;
-    let inserts = model.writes.iter().any(|write| matches!(write.action, WriteAction::Insert(_)));
+    let inserts = model.writes.iter().any(|write| matches!(write.action, WriteAction::Insert(_)) || !write.references().is_empty());
     if planned == 0 || inserts || model.recompute || !model.joins.is_empty() || model.writes_losers() {
         return Ok(None);
     }

@@ -190,7 +190,7 @@ impl Part {
     /// Names of the columns that are not as the run left them.
     fn changed(&self) -> String {
         let of = match self.action {
-            Action::Insert => vec![format!("CASE WHEN t IS NOT NULL AND NOT ({}) THEN 'the row' END", self.as_left())],
+            Action::Insert => vec![format!("CASE WHEN t.ctid IS NOT NULL AND NOT ({}) THEN 'the row' END", self.as_left())],
             Action::Delete => vec!["'there is another row'".to_owned()],
             Action::Entry => self
                 .columns

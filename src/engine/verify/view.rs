@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 /// # Errors
 /// [`LedgerError::Database`].
 pub async fn publish(connection: &mut PgConnection, ledger: &Ledger, model: &Model, reader: Option<&str>) -> Result<(), LedgerError> {
-    let Some(target) = model.writes.first() else { return Ok(()) };
+    let Some((seq, target)) = model.named().next() else { return Ok(()) };
     let view = ledger.table("written");
     // A list a key column, an element a row: side by side again.
     let lists = target
@@ -26,7 +26,7 @@ pub async fn publish(connection: &mut PgConnection, ledger: &Ledger, model: &Mod
     let mut statements = vec![
         format!("DROP VIEW IF EXISTS {view}"),
         format!(
-            "CREATE VIEW {view} AS SELECT {} FROM (SELECT {} FROM {} WHERE run_uid = {} AND seq = 0 AND action <> 'Entry' AND role = 'key'
+            "CREATE VIEW {view} AS SELECT {} FROM (SELECT {} FROM {} WHERE run_uid = {} AND seq = {seq} AND action <> 'Entry' AND role = 'key'
                  GROUP BY range, batch, action) AS l, unnest({}) AS k({})",
             columns.join(", "),
             lists.join(", "),

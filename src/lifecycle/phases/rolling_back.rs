@@ -5,9 +5,9 @@ use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::spec::{RollbackMethod, RollbackTrigger};
 use crate::api::status::{BackfillRunStatus, CheckResult, CheckStatus, RollbackStatus, Step, Subject};
-use crate::lifecycle::approval;
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step::StepEnded;
+use crate::lifecycle::{after, approval};
 use crate::protocol::{Outcome, StepReport, Verdict};
 use std::time::Duration;
 
@@ -42,6 +42,9 @@ pub(super) fn idle(pass: &mut Pass<'_>) {
                 "{why}; rollback.trigger is Manual: set spec.abort: true to take the data back, or spec.abandon: true to leave it as it is"
             ),
         );
+        return;
+    }
+    if after::is_built_upon(pass) {
         return;
     }
     pass.go_on();

@@ -1,5 +1,6 @@
 //! The pure core against a world that answers as Kubernetes and the steps would, and that forgets effects as a crash does.
 
+mod after;
 mod approvals;
 mod fixtures;
 mod paths;

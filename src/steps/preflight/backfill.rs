@@ -48,6 +48,12 @@ async fn rights(model: &Model, reader: &mut PgConnection, writer: &mut PgConnect
     for right in model.changes() {
         wants(right.require(writer).await)?;
     }
+    match model.require_audit_table(writer).await {
+        Err(error @ (CatalogError::NotAnAuditTable { .. } | CatalogError::TableMissing { .. })) => {
+            findings.stalled("audit-table", error.reason(), format!("backfill.sql.audit.table: {error}"));
+        }
+        other => wants(other)?,
+    }
     if missing.is_empty() {
         findings.passed("role", "the role may read and write what the run does");
     } else {
@@ -62,9 +68,13 @@ fn refused(error: &ModelError, findings: &mut Findings) -> Result<(), Cut> {
     }
     let name = match error {
         ModelError::Catalog { source, .. } => match source {
-            CatalogError::TableMissing { .. } | CatalogError::NotATable { .. } | CatalogError::Name(_) => "tables",
+            CatalogError::TableMissing { .. }
+            | CatalogError::NotATable { .. }
+            | CatalogError::NotAnAuditTable { .. }
+            | CatalogError::TableInherited { .. }
+            | CatalogError::Name(_) => "tables",
             CatalogError::KeyMissing { .. } | CatalogError::KeyNotUnique { .. } => "key",
-            CatalogError::PrivilegeMissing { .. } => "role",
+            CatalogError::PrivilegeMissing { .. } | CatalogError::ReferringRowsHidden { .. } => "role",
             CatalogError::ColumnMissing { .. }
             | CatalogError::ColumnGenerated { .. }
             | CatalogError::TypeUnknown(_)
@@ -75,6 +85,7 @@ fn refused(error: &ModelError, findings: &mut Findings) -> Result<(), Cut> {
         | ModelError::AuditNotJsonb { .. }
         | ModelError::ConflictKeyNotSet { .. }
         | ModelError::AuditColumnWritten { .. }
+        | ModelError::CascadeInACircle { .. }
         | ModelError::AuditedRowDeleted { .. } => "columns",
         ModelError::ExpressionRefused { .. }
         | ModelError::AliasTwice { .. }
