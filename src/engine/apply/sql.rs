@@ -37,7 +37,8 @@ impl<'a> Arrays<'a> {
         }
     }
 
-    /// `SELECT … FROM unnest(…)`.
+    /// `SELECT … FROM unnest(…)`. OFFSET 0 keeps literals in here: the planner takes the version of rows, once it is a literal
+    /// beside the table, for a reason to read all of it for each batch.
     pub(super) fn select(&self) -> String {
         let mut arrays = format!("${PLACES}::int4[]");
         let mut names = "place".to_owned();
@@ -49,7 +50,7 @@ impl<'a> Arrays<'a> {
             .constants
             .iter()
             .fold(String::new(), |list, (name, text)| list + &format!(", {}::text AS {name}", text.map_or("NULL".into(), quote_literal)));
-        format!("SELECT v.*{constants} FROM unnest({arrays}) AS v({names})")
+        format!("SELECT v.*{constants} FROM unnest({arrays}) AS v({names}) OFFSET 0")
     }
 
     /// The statement with everything bound.

@@ -216,7 +216,7 @@ impl Statement<'_> {
             self.lock_referred(connection, changes).await?;
         }
         let (statement, checked) = match self.kind {
-            Kind::Update => self.update(audit),
+            Kind::Update => self.update(audit, self.stores_as_sent(changes)),
             Kind::Insert => self.insert(),
             Kind::Delete => (self.delete(), Vec::new()),
         };
@@ -284,9 +284,17 @@ impl Statement<'_> {
         arrays
     }
 
-    /// The row's own version is that of the source row where that is what is written.
+    /// The row's own version is that of the source row where that is what is written. An audit entry in the source row is
+    /// only written to the version that was read, and takes the batch back where there is another one.
     fn asks_source(&self) -> bool {
-        !self.locked && !self.target.is_own_row()
+        let entry_asks = matches!(self.writer.model.audit, Some(AuditTarget::Column { .. }));
+        !self.locked && !self.target.is_own_row() && !entry_asks
+    }
+
+    /// True where columns hold the very texts that were sent: those are texts of their types already, unless something has
+    /// been redacted in them.
+    fn stores_as_sent(&self, changes: &[RowChange<'_>]) -> bool {
+        self.target.triggers.is_empty() && !changes.iter().any(|row| row.source.redacted)
     }
 
     fn conditions(&self) -> String {
@@ -311,7 +319,7 @@ impl Statement<'_> {
         }
     }
 
-    fn update(&self, audit: Option<(&Column, &[String])>) -> (String, Vec<String>) {
+    fn update(&self, audit: Option<(&Column, &[String])>, as_sent: bool) -> (String, Vec<String>) {
         let target = self.target;
         let (mut sets, mut returning, mut checked) = (Vec::new(), Vec::new(), Vec::new());
         for (n, set) in target.updated() {
@@ -321,7 +329,8 @@ impl Statement<'_> {
             let merged = audit.filter(|(column, _)| column.name == set.column.name);
             let value = merged.map_or(cast.clone(), |(_, path)| with_entry(&cast, path, &self.writer.entry()));
             sets.push(format!("{name} = {value}"));
-            returning.push(format!("hashtextextended(t.{name}::text, 0) AS h{n}"));
+            let stored = if as_sent && merged.is_none() { format!("v.n{n}") } else { format!("t.{name}::text") };
+            returning.push(format!("hashtextextended({stored}, 0) AS h{n}"));
             if !target.triggers.is_empty() && merged.is_none() && !set.value.is_at_apply() {
                 returning.push(format!("t.{name}::text IS DISTINCT FROM v.n{n} AS d{}", checked.len()));
                 checked.push(set.column.name.clone());
