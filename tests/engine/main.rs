@@ -10,6 +10,7 @@
 
 mod apply;
 mod crash;
+mod definition;
 mod equality;
 mod examples;
 mod fuzz;
