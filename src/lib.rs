@@ -9,7 +9,7 @@
 //! | [`lifecycle`] | the pure core: what happens next | `api`, `protocol` |
 //! | [`config`] | the operator's own configuration | nobody |
 //! | [`flags`] | feature flags, a file a provider | `api` |
-//! | [`notify`] | channels, and what they are told | `api`, `config` |
+//! | [`notify`] | channels, and what they are told | `api`, `config`, the estimates of `lifecycle` |
 //! | [`reference`] | the API reference, out of the definition | `api` |
 //! | [`report`] | the evidence: the filled-in checklist | `api` |
 //! | [`postgres`] | connecting, server facts, command line tools, sums over tables | `api` |

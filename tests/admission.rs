@@ -92,6 +92,13 @@ fn nobody_writes_changes_or_removes_the_entry_of_another_however_it_is_sent() {
     let mut old = run.get();
     old["spec"].as_object_mut().unwrap().shift_remove("approvals");
     refused(stage().kubectl(OLGA, &["replace", "--filename", "-"], &old), &words(OLGA));
+    // And with an entry in another's name, or with one's own, where one may not approve.
+    for (who, name) in [(OLGA, PAUL), (DANA, DANA)] {
+        let mut object = run.get();
+        object["spec"]["approvals"][name] = approval(name, FIRST)["spec"]["approvals"][name].clone();
+        let said = if who == name { "the RBAC verb approve on backfillruns is missing" } else { "only your own entry" };
+        refused(stage().kubectl(who, &["replace", "--filename", "-"], &object), said);
+    }
     // By server-side apply, as another field manager and with force.
     let mut applied = run.bare();
     applied["spec"] = approval(PAUL, FIRST)["spec"].clone();
@@ -140,6 +147,7 @@ fn an_approval_is_not_replayed_on_a_run_that_was_made_anew() {
     stage().admin(&["delete", stage::RESOURCE, &run.name]);
     copy["metadata"] = run.bare()["metadata"].clone();
     refused(stage().create(MARIA, &copy), "forbidden");
+    refused(stage().kubectl(OLGA, &["apply", "--server-side", "--filename", "-"], &copy), "a run is created without approvals");
     refused(stage().create(OLGA, &copy), "a run is created without approvals");
     let run = Run::create("replayed");
     refused(run.patch(MARIA, &approval(MARIA, FIRST)), "nothing is asked now");
@@ -178,6 +186,29 @@ fn edit(max_age: &str, editor: Option<&str>) -> Value {
 }
 
 #[test]
+fn a_spec_that_is_changed_between_the_look_and_the_approval_is_not_approved() {
+    let run = Run::asked("overtaken", FIRST);
+    // Maria has looked. Dana edits her own run, and the operator is down, or has not come to it: it still asks about the plan of before.
+    taken(run.patch_at_once(DANA, &edit("5h", None)));
+    let words = "the run was changed a moment ago and the operator has not looked at it since";
+    refused(run.patch_at_once(MARIA, &approval(MARIA, FIRST)), words);
+    let replaced = {
+        let mut object = run.get();
+        object["spec"]["approvals"] = approval(MARIA, FIRST)["spec"]["approvals"].clone();
+        object
+    };
+    refused(stage().kubectl(OLGA, &["replace", "--filename", "-"], &replaced), "only your own entry");
+    refused(run.json_patch(MARIA, &json!([{"op": "add", "path": "/spec/approvals", "value": replaced["spec"]["approvals"]}])), words);
+    // Who denies is heard, and takes it back, whatever it is about by now.
+    taken(run.patch_at_once(PAUL, &entry(PAUL, "Deny", FIRST)));
+    taken(run.patch_at_once(PAUL, &json!({"spec": {"approvals": {PAUL: null}}})));
+    // The operator has looked: it asks about another plan, and then that is what is approved.
+    run.asks(SECOND);
+    refused(run.patch_at_once(MARIA, &approval(MARIA, FIRST)), "the digest is not the one that is asked about now");
+    taken(run.patch_at_once(MARIA, &approval(MARIA, SECOND)));
+}
+
+#[test]
 fn a_change_and_its_approval_do_not_come_in_one_request() {
     let run = Run::asked("both-at-once", FIRST);
     let mut patch = edit("5h", Some(OLGA));
@@ -207,6 +238,8 @@ fn who_edits_a_run_that_another_asked_for_says_so() {
     // What steers a run is no edit.
     taken(run.patch(OLGA, &json!({"spec": {"suspend": true}})));
     taken(run.patch(OLGA, &json!({"spec": {"backfill": {"sql": {"batch": {"size": 7}}}}})));
+    taken(run.patch(OLGA, &json!({"spec": {"backfill": {"sql": {"workers": 2, "throttle": {"maxActiveBackends": 5}}}}})));
+    taken(run.patch(OLGA, &json!({"spec": {"backfill": {"sql": {"workers": null, "throttle": null, "batch": null}}}})));
     taken(run.patch(OLGA, &json!({"spec": {"notifications": [{"channel": "team", "events": ["Failed"]}]}})));
     // Every part that is approved is one, that which is added and that which is taken away.
     for patch in [
@@ -214,6 +247,7 @@ fn who_edits_a_run_that_another_asked_for_says_so() {
         json!({"spec": {"backfill": {"sql": {"source": {"where": "true"}}}}}),
         json!({"spec": {"backfill": {"sql": {"audit": {"column": "metadata", "path": ["a"]}}}}}),
         json!({"spec": {"preflight": null}}),
+        json!({"spec": {"backfill": {"sql": {"throttle": {"query": {"sql": "SELECT 1", "max": 1}}}}}}),
         json!({"spec": {"approval": {"required": 2}}}),
     ] {
         refused(run.patch(OLGA, &patch), words);
@@ -305,6 +339,11 @@ fn who_may_only_approve_changes_nothing_else() {
         json!({"spec": {"backfill": {"sql": {"batch": {"size": 1}}}}}),
         json!({"spec": {"notifications": [{"channel": "team", "events": ["Failed"]}]}}),
         edit("5h", Some(MARIA)),
+        json!({"metadata": {"labels": {"team": "maria"}}}),
+        json!({"metadata": {"annotations": {"argocd.argoproj.io/hook": "PostSync"}}}),
+        json!({"metadata": {"finalizers": ["example.org/held"]}}),
+        // An owner that is not there: the run would be collected, and that is an abort.
+        json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "00000000-0000-4000-8000-000000000000"}]}}),
     ] {
         refused(run.patch(MARIA, &patch), words);
     }

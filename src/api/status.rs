@@ -422,6 +422,9 @@ pub struct PlanStatus {
     /// Values of `parameters`, taken once: these are what is approved.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<ParameterStatus>,
+    /// What the written tables are: columns, constraints, unique indexes, triggers, rules and row security. Empty in script mode.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub definitions: Vec<DefinitionStatus>,
     /// Rows of the source table.
     pub scanned: i64,
     /// Source rows that the source's `where` finds.
@@ -464,6 +467,18 @@ pub struct PlanStatus {
     /// Remarks for the approver: what is inconclusive, what does not hold in script mode.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+}
+
+/// What a written table was when the plan was made. Another definition voids the approval.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DefinitionStatus {
+    /// Schema and name, quoted as in SQL.
+    pub name: String,
+    /// The same for people.
+    pub table: String,
+    /// SHA-256 of its definition; `absent` where it was not there.
+    pub sha256: String,
 }
 
 /// Where something looks like a secret.

@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod catalog;
 pub mod connector;
+pub mod definition;
 mod fingerprint;
 pub mod ledger;
 pub mod model;

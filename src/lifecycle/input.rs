@@ -3,6 +3,7 @@
 use super::decision::StartStep;
 use super::pass::Pass;
 use super::valid::ValidRun;
+use crate::api::Phase;
 use crate::api::status::Step;
 use crate::protocol::{StepInput, settings};
 use sha2::{Digest, Sha256};
@@ -24,7 +25,12 @@ pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) 
     let mut spec = pass.spec().clone();
     spec.approvals.clear();
     spec.notifications.clear();
+    let back = pass.status.phase == Phase::RollingBack;
     let plan = pass.status.plan.clone().map(|mut plan| {
+        // A way back goes by what the ledger has, whatever the tables are by now; and after the run's own migrations they differ.
+        if step == Step::Claim && (back || pass.status.steps.iter().any(|s| s.step == Step::Migrate)) {
+            plan.definitions.clear();
+        }
         plan.sample.clear();
         plan.invalid_sample.clear();
         plan.output.clear();

@@ -176,11 +176,15 @@ impl<'a> Pass<'a> {
     pub(super) fn tell(&mut self, event: NotificationEvent, text: &str) {
         let channels = self.run.spec.notifications.iter().filter(|n| n.events.contains(&event)).map(|n| n.channel.clone());
         for channel in channels {
-            let id = format!("{event:?}-{}", self.now.as_second());
-            let known = self.status.notifications.iter().any(|n| n.id == id && n.channel == channel);
-            if known {
+            let same = |n: &&NotificationStatus| n.event == event && n.channel == channel && n.at.as_second() == self.now.as_second();
+            if self.status.notifications.iter().filter(same).any(|n| n.text == text) {
                 continue;
             }
+            // Two people may decide within a second: both are told.
+            let id = match self.status.notifications.iter().filter(same).count() {
+                0 => format!("{event:?}-{}", self.now.as_second()),
+                before => format!("{event:?}-{}-{before}", self.now.as_second()),
+            };
             self.status.notifications.push(NotificationStatus {
                 event,
                 channel,

@@ -6,7 +6,7 @@ use crate::api::status::{ConfigMapStatus, PlanStatus, ReleaseStatus};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// SHA-256 over the rows digest, the values of parameters, the run's uid, the canonical spec (with what it refers to in its
+/// SHA-256 over the rows digest, the values of parameters, the definitions of the written tables, the run's uid, the canonical spec (with what it refers to in its
 /// place, without what may change later; Job templates with their images are part of it), the release and the ConfigMaps that workload and Jobs read. Never over
 /// `metadata.generation`: approvals raise it.
 pub(super) fn plan_digest(
@@ -19,6 +19,7 @@ pub(super) fn plan_digest(
     let document = json!({
         "rowsDigest": plan.rows_digest,
         "parameters": plan.parameters,
+        "definitions": plan.definitions,
         "uid": uid,
         "spec": canonical_spec(spec),
         "release": release,

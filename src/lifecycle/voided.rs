@@ -6,7 +6,7 @@ use super::phases::{flag_back, preflight, rolling_back, terminal};
 use super::{approval, references, step};
 use crate::api::Phase;
 use crate::api::spec::OnChange;
-use crate::api::status::{BackfillRunStatus, ConfigMapStatus, ReleaseStatus, Step};
+use crate::api::status::{BackfillRunStatus, ConfigMapStatus, ReleaseStatus, Step, Subject};
 
 /// True where the pass ends here because what the plan was made for has changed.
 pub(super) fn voided(pass: &mut Pass<'_>) -> bool {
@@ -38,20 +38,48 @@ pub(super) fn voided(pass: &mut Pass<'_>) -> bool {
     true
 }
 
-/// The point of no return is written down, but the database is still being waited for: nothing has been written.
+/// The point of no return is written down, but no row is: the database is being waited for, rows are planned again, or
+/// people are asked about a plan that came out otherwise.
 #[must_use]
 pub fn before_the_first_write(status: &BackfillRunStatus) -> bool {
+    let asked = status.awaiting.as_ref().map(|awaiting| awaiting.subject);
     status.mutation_started
-        && matches!(status.phase, Phase::Migrating | Phase::Applying)
-        && status.current_step == Some(Step::Claim)
-        && !rolling_back::begun(status)
+        && match status.phase {
+            Phase::Migrating | Phase::Applying => match status.current_step {
+                Some(Step::Claim) => !rolling_back::begun(status),
+                Some(Step::Plan | Step::Replan) => true,
+                _ => false,
+            },
+            // Of a backup that had become too old.
+            Phase::BackingUp => true,
+            Phase::AwaitingApproval => asked == Some(Subject::Plan),
+            Phase::Pending
+            | Phase::Preflight
+            | Phase::Planning
+            | Phase::Verifying
+            | Phase::EnablingFlag
+            | Phase::Monitoring
+            | Phase::RollingBack
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Denied
+            | Phase::Expired
+            | Phase::Aborted
+            | Phase::RolledBack
+            | Phase::RollbackFailed => false,
+        }
+}
+
+/// What was approved is about to be done: whoever takes it back now is heard.
+fn stands(status: &BackfillRunStatus) -> bool {
+    status.phase == Phase::BackingUp || matches!(status.current_step, Some(Step::Claim | Step::Replan))
 }
 
 /// The spec is frozen by now; so a change from outside, and an approval that is taken back, end the run.
 fn undecided(pass: &mut Pass<'_>) -> bool {
     let (reason, message) = if let Some((reason, what)) = change(&pass.status, pass.observed) {
         (reason, format!("{what}, before the first write: what was approved is void"))
-    } else if approval::withdrawn(pass) {
+    } else if stands(&pass.status) && approval::withdrawn(pass) {
         ("ApprovalWithdrawn", "an approval was taken back before the first write".to_owned())
     } else {
         return false;

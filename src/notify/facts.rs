@@ -1,7 +1,8 @@
 //! What people are told: row 8 of the checklist, and nothing else.
 
+use super::AskedFacts;
 use crate::api::spec::NotificationEvent;
-use crate::api::status::{CheckResult, NotificationStatus};
+use crate::api::status::{ApprovalStatus, CheckResult, NotificationStatus};
 use crate::api::{BackfillRun, BackfillRunStatus, Phase};
 use crate::protocol::RunIdentity;
 use jiff::Timestamp;
@@ -37,6 +38,12 @@ pub struct Facts {
     pub rows_changed: Option<i64>,
     /// Drift, failed checks, hits in the logs, what the way back left alone.
     pub incidents: Vec<String>,
+    /// What is asked, and what there is to know before one answers; only where approval is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<AskedFacts>,
+    /// Who said what, and when; only where somebody has decided.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<ApprovalStatus>,
     /// What to run to approve; only where approval is needed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval_command: Option<String>,
@@ -65,6 +72,8 @@ impl Facts {
             commit: status.release.as_ref().and_then(|release| release.commit.clone()),
             rows_changed: status.result.as_ref().map(|result| result.written),
             incidents: incidents(status),
+            asked: status.awaiting.as_ref().filter(|_| asks).map(|awaiting| AskedFacts::of(status, awaiting)),
+            decisions: status.approvals.iter().filter(|_| message.event == NotificationEvent::Decided).cloned().collect(),
             approval_command: status.awaiting.as_ref().filter(|_| asks).map(|awaiting| awaiting.command.clone()),
         }
     }
@@ -124,9 +133,11 @@ pub(super) mod tests {
             "status": {
                 "phase": "AwaitingApproval",
                 "message": "SECRET-MESSAGE",
-                "backup": {"path": "pvc/backups/staging/a.dump"},
+                "backup": {"path": "pvc/backups/staging/a.dump", "proof": "Read"},
                 "release": {"workload": "Deployment/app", "image": "app@sha256:0", "commit": "4f2c", "environmentHash": "SECRET-HASH"},
-                "plan": {"sample": [{"key": "SECRET-KEY", "table": "t", "changes": [{"column": "c", "after": "SECRET-VALUE"}]}], "output": "SECRET-OUTPUT"},
+                "plan": {"scanned": 120_000, "matching": 118_402, "willWrite": 117_990, "invalid": 412, "sensitive": 3, "file": "a.plan", "rowsPerSecond": 60_000,
+                         "findings": [{"key": "SECRET-KEY", "table": "t", "column": "c", "rule": "aws"}],
+                         "writes": [{"table": "scenarios", "updates": 117_990, "inserts": 0, "deletes": 0}], "sample": [{"key": "SECRET-KEY", "table": "t", "changes": [{"column": "c", "after": "SECRET-VALUE"}]}], "output": "SECRET-OUTPUT"},
                 "result": {"written": 117_578, "drifted": 412, "driftedKeys": ["SECRET-KEY"], "output": "SECRET-OUTPUT"},
                 "checks": [
                     {"name": "filled", "phase": "Verifying", "result": "Failed", "message": "found SECRET-VALUE"},
@@ -137,7 +148,8 @@ pub(super) mod tests {
                     {"name": "quiet", "before": 0, "after": 1, "max": 1}
                 ]},
                 "rollback": {"reason": "SECRET-MESSAGE", "undone": 100, "skippedBecauseChangedSince": 2, "skippedKeys": ["SECRET-KEY"]},
-                "awaiting": {"subject": "Plan", "digest": "sha256:1", "question": "?", "required": 1, "since": "2026-11-01T10:00:00Z",
+                "awaiting": {"subject": "Plan", "digest": "sha256:1", "question": "?", "required": 2, "since": "2026-11-01T10:00:00Z",
+                             "floors": [{"name": "production", "minimum": 2, "why": "it always holds here"}],
                              "deadline": "2026-11-04T10:00:00Z", "command": "kubectl patch backfillrun import-generation"}
             }
         }))
@@ -173,8 +185,20 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_who_must_approve_gets_the_command() {
-        assert_eq!(Facts::of(&run(), &message(NotificationEvent::Failed)).approval_command, None);
+    fn only_who_must_approve_gets_the_command_and_what_to_know_before() {
+        let facts = Facts::of(&run(), &message(NotificationEvent::Failed));
+        assert_eq!((facts.approval_command, facts.asked), (None, None));
+    }
+
+    #[test]
+    fn a_decision_is_told_with_who_when_and_why() {
+        let mut run = run();
+        let said = json!([{"user": "maria@example.org", "decision": "Approve", "subject": "Plan", "digest": "sha256:1", "at": "2026-11-01T11:00:00Z",
+                           "identity": "Verified", "message": "looked at the sample"}]);
+        run.status.as_mut().unwrap().approvals = serde_json::from_value(said.clone()).unwrap();
+        let told = |event| serde_json::to_value(Facts::of(&run, &message(event))).unwrap();
+        assert_eq!(told(NotificationEvent::Decided)["decisions"], said);
+        assert_eq!(told(NotificationEvent::Applied)["decisions"], serde_json::Value::Null);
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Channels, and what they are told: a file a channel.
 //!
-//! Called by the notifier, which is a loop of its own, so that a slow channel never holds up a run. Knows `api` and
-//! `config`. [`outbox`] and [`facts`] are pure; [`deliver`] does the one outside call. No error, log line or `Debug` text
+//! Called by the notifier, which is a loop of its own, so that a slow channel never holds up a run. Knows `api`,
+//! `config`, and the estimates of `lifecycle`. [`outbox`] and [`facts`] are pure; [`deliver`] does the one outside call. No error, log line or `Debug` text
 //! in here holds an address or a key: the address of an incoming webhook is itself the secret.
 
+pub mod asked;
 pub mod facts;
 pub mod outbox;
 mod slack;
 mod webhook;
 
+pub use asked::{AskedFacts, RowFacts};
 pub use facts::Facts;
 
 use crate::config::{ChannelConfig, ChannelKind};

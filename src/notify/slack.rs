@@ -1,6 +1,6 @@
 //! An incoming webhook of Slack.
 
-use super::{Facts, NotifyError, read_address};
+use super::{AskedFacts, Facts, NotifyError, RowFacts, read_address};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -29,11 +29,45 @@ fn message(facts: &Facts) -> Value {
         lines.extend(facts.incidents.iter().map(|incident| format!("• {}", escape(incident))));
     }
     blocks.push(section(&lines.join("\n")));
+    if let Some(asked) = &facts.asked {
+        blocks.push(section(&before_one_answers(asked)));
+    }
+    for said in &facts.decisions {
+        let why = said.message.as_ref().map_or_else(String::new, |message| format!(": {}", escape(message)));
+        let who = escape(&said.user);
+        blocks.push(section(&format!(
+            "{who} *{:?}* {}, identity {}, of `{}`{why}",
+            said.decision,
+            said.at,
+            said.identity.as_str(),
+            said.digest
+        )));
+    }
     if let Some(command) = &facts.approval_command {
         blocks.push(section(&format!("To approve:\n```{}```", escape(command))));
     }
     // `text` is what a notification on a phone shows, and what clients without blocks show.
     json!({"text": escape(&format!("{} {}/{}: {}", facts.event.as_str(), facts.run.namespace, facts.run.name, facts.text)), "blocks": blocks})
+}
+
+/// The facts that `kubectl backfill review` shows, without the rows.
+fn before_one_answers(asked: &AskedFacts) -> String {
+    let mut lines: Vec<String> = asked.changes.iter().map(|change| format!("*Changes* {}", escape(change))).collect();
+    if let Some(RowFacts { scanned, matching, will_write, invalid, sensitive }) = asked.rows {
+        lines.push(format!("*Rows* {will_write} of {matching} that match will be written, {scanned} are in the source"));
+        lines.push(format!("*Invalid* {invalid}, *looks like a secret* {sensitive}"));
+    }
+    lines.extend(asked.loses.iter().map(|table| format!("*Loses* what was written since in {}", escape(table))));
+    if !asked.proof.is_empty() {
+        lines.push(format!("*Proof of the backup* {}", escape(&asked.proof)));
+    }
+    if let Some(estimated) = &asked.estimated {
+        lines.push(format!("*Will take* about {estimated}"));
+    }
+    lines.push(format!("*Needed* {} approval(s) until {}", asked.required, asked.until));
+    lines.extend(asked.because.iter().map(|because| format!("• {}", escape(because))));
+    lines.push(format!("*Digest* `{}`", escape(&asked.digest)));
+    lines.join("\n")
 }
 
 fn section(text: &str) -> Value {

@@ -26,6 +26,7 @@ pub enum Command {
     /// Show what people are asked to approve.
     Review {
         /// The run.
+        #[arg(value_parser = parse_name)]
         name: String,
         /// The same as a document.
         #[arg(short, long)]
@@ -38,6 +39,7 @@ pub enum Command {
     /// Take back what you said.
     Withdraw {
         /// The run.
+        #[arg(value_parser = parse_name)]
         name: String,
         /// Print the run as it is afterwards.
         #[arg(short, long)]
@@ -46,6 +48,7 @@ pub enum Command {
     /// Show where a run stands.
     Status {
         /// The run.
+        #[arg(value_parser = parse_name)]
         name: String,
         /// Go on showing it until it ends.
         #[arg(short, long, conflicts_with = "output")]
@@ -57,6 +60,7 @@ pub enum Command {
     /// Wait for a run. Exit codes: 0 it is so, 1 the run ended otherwise, 2 not in time, 3 no such run or no connection.
     Wait {
         /// The run.
+        #[arg(value_parser = parse_name)]
         name: String,
         /// For what.
         #[arg(long = "for", value_name = "WHAT", default_value = "succeeded")]
@@ -68,6 +72,7 @@ pub enum Command {
     /// Stop a run for good: the flag goes back first, then the data.
     Abort {
         /// The run.
+        #[arg(value_parser = parse_name)]
         name: String,
         /// Do not ask.
         #[arg(short, long)]
@@ -79,6 +84,7 @@ pub enum Command {
     /// Pause a run after the batch in hand.
     Suspend {
         /// The run.
+        #[arg(value_parser = parse_name)]
         name: String,
         /// Print the run as it is afterwards.
         #[arg(short, long)]
@@ -87,6 +93,7 @@ pub enum Command {
     /// Let a suspended run go on.
     Resume {
         /// The run.
+        #[arg(value_parser = parse_name)]
         name: String,
         /// Print the run as it is afterwards.
         #[arg(short, long)]
@@ -95,6 +102,7 @@ pub enum Command {
     /// Show the logs of a step's pods.
     Logs {
         /// The run.
+        #[arg(value_parser = parse_name)]
         name: String,
         /// The step, as in `plan` or `apply`; the latest where it is left out.
         #[arg(long, value_parser = parse_step)]
@@ -114,6 +122,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Decision {
     /// The run.
+    #[arg(value_parser = parse_name)]
     pub name: String,
     /// Why; it goes into the status, the report and the messages.
     #[arg(short, long)]
@@ -144,6 +153,18 @@ pub enum Goal {
     Finished,
     /// The run asks people.
     AwaitingApproval,
+}
+
+/// As the API server has it (RFC 1123), so that no name leads elsewhere.
+fn parse_name(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("backfillrun/").or_else(|| text.strip_prefix("bfr/")).unwrap_or(text);
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let good = !name.is_empty() && name.len() <= 253 && name.chars().all(|c| plain(c) || c == '-' || c == '.');
+    if good && name.starts_with(plain) && name.ends_with(plain) {
+        Ok(name.into())
+    } else {
+        Err("the name of a run has lower case letters, digits, `-` and `.`, and begins and ends with a letter or digit".into())
+    }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -177,6 +198,16 @@ mod tests {
     fn global_flags_stand_before_and_after_the_command() {
         for arguments in [["b", "-n", "shop", "status", "r"], ["b", "status", "r", "-n", "shop"]] {
             assert_eq!(Arguments::parse_from(arguments).namespace.as_deref(), Some("shop"));
+        }
+    }
+
+    #[test]
+    fn a_run_is_named_as_kubectl_prints_it_or_without_its_kind_and_in_no_other_way() {
+        for (typed, name) in [("r", "r"), ("import-1.b", "import-1.b"), ("backfillrun/r", "r"), ("bfr/r", "r")] {
+            assert_eq!(parse_name(typed).as_deref(), Ok(name));
+        }
+        for typed in ["", "../secrets/db", "a/b", "A", "-a", "a-", "a b", "a%2fb", "backfillrun/", "pod/r"] {
+            assert!(parse_name(typed).unwrap_err().contains("lower case letters"), "{typed}");
         }
     }
 

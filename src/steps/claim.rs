@@ -2,6 +2,8 @@
 
 use super::session::{Role, open};
 use super::{StepContext, StepEnd, engine_ends};
+use crate::engine::apply::ApplyError;
+use crate::engine::definition;
 use crate::engine::ledger::{self, Claimed, LedgerError};
 use crate::protocol::{ClaimReport, Outcome, StepReport};
 
@@ -13,8 +15,16 @@ pub async fn run(context: &StepContext) -> StepEnd {
     };
     match claim(context, &mut connection).await {
         Ok(Claimed::Ours) => {
-            let report = StepReport::Claim(ClaimReport { held_by: None });
-            StepEnd::reported(Outcome::Passed, "Claimed", "the database is claimed by this run", report)
+            // Before the team's migrations, which are the run's own change of the schema. (A run that goes back has no plan to keep.)
+            let planned = context.input.plan.iter().flat_map(|plan| plan.definitions.clone()).collect::<Vec<_>>();
+            match definition::changed(&mut connection, &planned).await {
+                Ok(changed) if changed.is_empty() => {
+                    let report = StepReport::Claim(ClaimReport { held_by: None });
+                    StepEnd::reported(Outcome::Passed, "Claimed", "the database is claimed by this run", report)
+                }
+                Ok(tables) => engine_ends::apply(&ApplyError::SchemaChanged { tables }),
+                Err(error) => engine_ends::database(&error),
+            }
         }
         Ok(Claimed::HeldBy(holder)) => {
             let message = format!("the database is in the hands of the run {}/{}; this one waits", holder.namespace, holder.name);

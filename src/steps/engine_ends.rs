@@ -119,6 +119,7 @@ pub(super) fn apply(error: &ApplyError) -> StepEnd {
         ApplyError::Row(error) => return row(error),
         ApplyError::Database(error) => return database(error),
         ApplyError::PlanReplaced => (Outcome::Stalled, "PlanReplaced"),
+        ApplyError::SchemaChanged { .. } => (Outcome::Failed, "SchemaChanged"),
         ApplyError::DriftAboveLimit { .. } => (Outcome::Failed, "DriftAboveLimit"),
         ApplyError::RowDrifted { .. } => (Outcome::Failed, "RowDrifted"),
         ApplyError::Rule(rule) => (Outcome::Stalled, rule.reason()),

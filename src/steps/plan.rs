@@ -4,6 +4,7 @@ use super::session::{Role, open};
 use super::{StepContext, StepEnd, engine_ends};
 use crate::api::spec::{AddedColumn, SqlBackfill};
 use crate::api::status::{PlanStatus, Step};
+use crate::engine::definition;
 use crate::engine::model::Model;
 use crate::engine::plan::{self, PlanOptions, WRITES_MAX};
 use crate::protocol::{Outcome, PlanReport, StepReport};
@@ -45,6 +46,8 @@ async fn made(context: &StepContext, spec: &SqlBackfill, file: &Path) -> Result<
     };
     let model = Model::resolve(&mut connection, spec, adds, taken).await.map_err(|error| engine_ends::model(&error))?;
     let proved = proves_read_only(&mut connection).await.map_err(|error| engine_ends::database(&error))?;
+    // Before the rows are read: what changes meanwhile is noticed at the first write.
+    let definitions = definition::definitions(&mut connection, &model).await.map_err(|error| engine_ends::database(&error))?;
     let path = context.paths.backup.join(file);
     let options = PlanOptions {
         run_uid: &input.run.uid,
@@ -58,6 +61,7 @@ async fn made(context: &StepContext, spec: &SqlBackfill, file: &Path) -> Result<
         !context.stop.is_cancelled()
     };
     let mut plan = plan::plan(&mut connection, &model, options, progress).await.map_err(|error| engine_ends::plan(&error))?;
+    plan.definitions = definitions;
     plan.file = file.display().to_string();
     plan.planned_at = Some(Timestamp::now());
     plan.proved_read_only = input.spec.database.plan_secret_ref.is_some() && proved;

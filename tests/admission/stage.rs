@@ -364,6 +364,13 @@ impl Run {
         });
         let patch = json!({"status": {"awaiting": awaiting, "approvalsRequired": 1}});
         self.patch_status(OPERATOR, &patch).unwrap_or_else(|said| panic!("the operator writes the status of {}: {said}", self.name));
+        self.is_looked_at();
+    }
+
+    /// The operator has looked at the run as it is now.
+    pub fn is_looked_at(&self) {
+        let generation = self.get()["metadata"]["generation"].clone();
+        self.patch_status(OPERATOR, &json!({"status": {"observedGeneration": generation}})).unwrap();
     }
 
     /// The operator asks nothing any more.
@@ -384,8 +391,16 @@ impl Run {
         serde_json::from_str(&stage().admin(&["--namespace", &self.namespace, "get", RESOURCE, &self.name, "--output", "json"])).unwrap()
     }
 
-    /// A merge patch of somebody.
+    /// A merge patch of somebody. Where it decides, the operator has looked at all that was done before.
     pub fn patch(&self, who: &str, patch: &Value) -> Result<String, String> {
+        if patch["spec"]["approvals"].is_object() {
+            self.is_looked_at();
+        }
+        self.patch_at_once(who, patch)
+    }
+
+    /// A merge patch of somebody, whether the operator has looked or not.
+    pub fn patch_at_once(&self, who: &str, patch: &Value) -> Result<String, String> {
         self.patched(who, &["--type", "merge", "--patch", &patch.to_string()])
     }
 

@@ -17,7 +17,8 @@ pub struct Lab {
     pub cluster: Cluster,
     /// Image of the scenarios application.
     pub app_image: String,
-    postgres_image: String,
+    /// Image of the PostgreSQL server.
+    pub postgres_image: String,
     /// End of the names of this suite's namespaces.
     pub suffix: String,
     /// Makes runs and steers them.

@@ -131,6 +131,8 @@ impl<'s> Run<'s> {
     /// Has a person paste the command that the status shows into their own shell.
     pub async fn approved_by(&self, user: &User) -> AwaitingStatus {
         let awaiting = self.asks().await;
+        // What was changed a moment ago, be it by another's approval, the operator looks at first.
+        self.settles().await;
         let end = user.shell(&lab().cluster, &awaiting.command);
         assert!(end.status.success(), "{} approves by {:?}: {}", user.name, awaiting.command, String::from_utf8_lossy(&end.stderr));
         awaiting

@@ -11,6 +11,7 @@
 mod apply;
 mod cascades;
 mod crash;
+mod definition;
 mod equality;
 mod examples;
 mod findings;

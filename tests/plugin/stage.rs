@@ -204,14 +204,35 @@ impl Stage {
         End::of(self.plugin(who, arguments).output().unwrap())
     }
 
+    /// The plugin of somebody in a terminal (util-linux's `script` gives it one), in which this is typed; and how it ended.
+    pub fn in_terminal(&self, who: &str, arguments: &[&str], typed: &str) -> (i32, String) {
+        let words: Vec<String> = arguments.iter().map(|word| format!("'{word}'")).collect();
+        let line = format!("stty cols 120; exec '{}' {}", env!("CARGO_BIN_EXE_kubectl-backfill"), words.join(" "));
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        script.env("KUBECONFIG", &self.kubeconfigs[who]).env("TERM", "xterm").env("SHELL", "/bin/sh").env_remove("NO_COLOR");
+        let end = End::of(run(&mut script, typed));
+        (end.code, end.stdout)
+    }
+
+    /// What a shell of somebody makes of a line, with the plugin and its completion on the PATH.
+    pub fn shell(&self, who: &str, shell: &str, line: &str) -> End {
+        let mut command = Command::new(shell);
+        command.env("PATH", Self::path_with_the_plugin()).env("KUBECONFIG", &self.kubeconfigs[who]);
+        End::of(run(command.args(["-c", line]), ""))
+    }
+
+    fn path_with_the_plugin() -> std::ffi::OsString {
+        let mut path = PathBuf::from(env!("CARGO_BIN_EXE_kubectl-backfill")).parent().unwrap().to_owned().into_os_string();
+        path.push(concat!(":", env!("CARGO_MANIFEST_DIR"), "/examples/plugin:"));
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        path
+    }
+
     /// The plugin of somebody, by kubectl, which finds it on the PATH.
     pub fn kubectl_backfill(&self, who: &str, arguments: &[&str]) -> End {
-        let folder = PathBuf::from(env!("CARGO_BIN_EXE_kubectl-backfill")).parent().unwrap().to_owned();
-        let mut path = folder.into_os_string();
-        path.push(":");
-        path.push(std::env::var_os("PATH").unwrap_or_default());
         let mut kubectl = Command::new("kubectl");
-        kubectl.env("PATH", path).env("KUBECONFIG", &self.kubeconfigs[who]).arg("backfill").args(arguments);
+        kubectl.env("PATH", Self::path_with_the_plugin()).env("KUBECONFIG", &self.kubeconfigs[who]).arg("backfill").args(arguments);
         End::of(run(&mut kubectl, ""))
     }
 }
@@ -286,6 +307,14 @@ impl Run {
             {"key": "7", "table": "scenarios", "changes": [{"column": "accepted_prompt", "after": "Write a test"}]},
         ]});
         self.status(&json!({"phase": "AwaitingApproval", "message": "waits", "awaiting": awaiting, "approvalsRequired": 1, "plan": plan}));
+        self.is_looked_at();
+    }
+
+    /// The operator has looked at the run as it is now.
+    pub fn is_looked_at(&self) {
+        let arguments = ["get", "backfillrun", self.0, "--output", "jsonpath={.metadata.generation}"];
+        let generation: i64 = stage().admin(&arguments).parse().unwrap();
+        self.status(&json!({"observedGeneration": generation}));
     }
 
     /// The operator writes into the status.

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::{ApplyError, ApplyOptions, Ending, limit};
 use crate::api::spec::DriftMode;
+use crate::engine::definition;
 use crate::engine::ledger::ClaimedRange;
 use crate::engine::plan::Witness;
 use crate::engine::query::{self, Moment, Question, Rows};
@@ -13,6 +14,17 @@ use std::time::Duration;
 const NAMED: usize = 10;
 /// How often a worker looks whether another one has compared the rows.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Compares the definitions of the written tables with those of the plan, until the rows were compared: from then on rows are
+/// written. Before the spec is resolved, so that a column that went is told as what it is.
+pub(super) async fn check_definitions(connection: &mut PgConnection, options: ApplyOptions<'_>) -> Result<(), ApplyError> {
+    let run = options.ledger.run(connection).await?;
+    if run.drift_checked >= 0 && run.plan_file_sha256 == options.plan.file_sha256 {
+        return Ok(());
+    }
+    let tables = definition::changed(connection, &options.plan.definitions).await?;
+    if tables.is_empty() { Ok(()) } else { Err(ApplyError::SchemaChanged { tables }) }
+}
 
 /// Compares all planned rows with the database, once, before the first batch: by one worker, while the others wait.
 /// `None`: go on.

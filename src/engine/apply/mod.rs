@@ -64,6 +64,12 @@ pub enum ApplyError {
     /// Another plan has been begun.
     #[error("rows of another plan of this run are already written: abort the run, so that they are put back, and create a new one")]
     PlanReplaced,
+    /// A written table is another one than was approved.
+    #[error("since the plan the definition of {} has changed (columns, constraints, triggers, rules or row security): nothing was written", .tables.join(", "))]
+    SchemaChanged {
+        /// Which tables.
+        tables: Vec<String>,
+    },
     /// Too many rows changed since the plan.
     #[error("{drifted} of {planned} planned rows changed since the plan, more than drift allows ({limit}): nothing was written")]
     DriftAboveLimit {

@@ -32,6 +32,7 @@ pub(super) async fn work(
 ) -> Result<Ending, ApplyError> {
     let mut connection = connector.connect().await?;
     let epoch = options.ledger.begin(&mut connection, options.attempt).await?;
+    drift::check_definitions(&mut connection, options).await?;
     let context = Arc::new(Context::new(&mut connection, options, claimer, epoch).await?);
     load::load(&mut connection, options, epoch).await?;
     if let Some(ending) = drift::check(&mut connection, &context, options).await? {

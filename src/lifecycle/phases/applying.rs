@@ -3,13 +3,17 @@
 use super::rolling_back;
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
+use crate::api::spec::OnChange;
 use crate::api::status::{ResultStatus, Step, StepResult};
+use crate::lifecycle::approval;
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step::StepEnded;
 use crate::protocol::{Outcome, StepReport};
 
 /// The reason with which apply ends when too many rows changed since the plan, before it wrote any.
 const DRIFT: &str = "DriftAboveLimit";
+/// The reason with which claim and apply end when a written table is another one than was approved, before a row is written.
+pub(super) const SCHEMA: &str = "SchemaChanged";
 
 pub(super) fn on_enter(pass: &mut Pass<'_>) {
     let claimed = pass.status.steps.iter().any(|s| s.step == Step::Claim && s.result == Some(StepResult::Passed));
@@ -38,7 +42,11 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     }
     if verdict.outcome != Outcome::Passed {
         pass.set(ConditionType::Applied, Truth::False, &verdict.reason, &verdict.message);
-        if verdict.reason == DRIFT && pass.status.result.as_ref().is_none_or(|r| r.written == 0) {
+        let nothing_written = pass.status.result.as_ref().is_none_or(|r| r.written == 0);
+        if verdict.reason == SCHEMA && nothing_written {
+            return schema_changed(pass, &verdict.message);
+        }
+        if verdict.reason == DRIFT && nothing_written {
             // Nothing is written yet: the plan is made anew, and people are asked again.
             pass.status.message.clone_from(&verdict.message);
             pass.event(true, DRIFT, &verdict.message);
@@ -48,6 +56,18 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     }
     pass.set(ConditionType::Applied, Truth::True, "Applied", &verdict.message);
     pass.enter(Phase::Verifying, "Applied", "compares what was written with what was planned");
+}
+
+/// What was approved was approved of another table: it is void, and people are asked about a plan that is made anew.
+pub(super) fn schema_changed(pass: &mut Pass<'_>, message: &str) {
+    approval::void(pass, SCHEMA, message);
+    pass.set(ConditionType::Approved, Truth::False, SCHEMA, message);
+    if pass.run.spec.approval.on_change == OnChange::Stop {
+        return rolling_back::begin(pass, SCHEMA, &format!("{message}; approval.onChange is Stop: create a new run"));
+    }
+    pass.status.message = format!("{message}: it is planned again, and asked about again");
+    // Not a replan: migrations may still be ahead, and whatever comes of it people are asked.
+    pass.begin(Step::Plan, 0);
 }
 
 pub(super) fn script_ended(pass: &mut Pass<'_>, ended: StepEnded) {

@@ -40,7 +40,7 @@ fn question(plan: &PlanStatus) -> String {
 pub(super) fn idle(pass: &mut Pass<'_>) {
     // From here on the approval has been used; what is left is to begin.
     if pass.status.mutation_started && approved_plan(pass) {
-        return begin_mutation(pass);
+        return begin_mutation(pass, "Approved");
     }
     match approval::standing(pass) {
         None => rolling_or_failed(pass, "NothingAwaited", "the status does not say what is waited for"),
@@ -78,7 +78,7 @@ fn approved(pass: &mut Pass<'_>) {
         return rolling_back::restore(pass, "RestoreApproved");
     }
     if !pass.status.mutation_started && backup_too_old(pass) {
-        return pass.enter(Phase::BackingUp, "BackupTooOld", "the backup is older than backup.maxAge: it is taken again");
+        return take_backup_again(pass);
     }
     // Three passes of their own: the finalizer, then the point of no return in the status, then the first Job.
     if !pass.run.meta.finalizer {
@@ -89,20 +89,37 @@ fn approved(pass: &mut Pass<'_>) {
         pass.status.message = message;
         return pass.look_again(Duration::from_millis(100));
     }
-    begin_mutation(pass);
+    begin_mutation(pass, "Approved");
 }
 
-fn begin_mutation(pass: &mut Pass<'_>) {
+fn begin_mutation(pass: &mut Pass<'_>, reason: &str) {
     pass.status.awaiting = None;
     let migrated = crate::api::conditions::is_true(&pass.status.conditions, ConditionType::Migrated);
     if pass.run.spec.migrations.is_some() && !migrated {
-        pass.enter(Phase::Migrating, "Approved", "runs the team's migrations");
+        pass.enter(Phase::Migrating, reason, "runs the team's migrations");
     } else {
-        pass.enter(Phase::Applying, "Approved", "writes the rows");
+        pass.enter(Phase::Applying, reason, "writes the rows");
     }
 }
 
-fn backup_too_old(pass: &Pass<'_>) -> bool {
+/// The rows are those that were approved; only the way back to them is made anew.
+pub(super) fn take_backup_again(pass: &mut Pass<'_>) {
+    pass.enter(Phase::BackingUp, "BackupTooOld", "the backup is older than backup.maxAge: it is taken again");
+}
+
+/// Nobody is asked again: what was approved is about the same rows, and still stands unless somebody takes it back.
+pub(super) fn go_on_with_another_backup(pass: &mut Pass<'_>) {
+    let asked = pass.status.awaiting.as_ref().map(|awaiting| &awaiting.digest);
+    if pass.status.mutation_started {
+        begin_mutation(pass, "BackupRenewed");
+    } else if asked.is_some() && asked == pass.status.plan.as_ref().map(|plan| &plan.digest) {
+        pass.enter(Phase::AwaitingApproval, "BackupRenewed", "the backup was taken again");
+    } else {
+        ask_for_plan(pass, "BackupRenewed");
+    }
+}
+
+pub(super) fn backup_too_old(pass: &Pass<'_>) -> bool {
     let taken = pass.status.backup.as_ref().and_then(|b| b.taken_at);
     taken.is_none_or(|taken| later(taken, pass.run.backup_max_age) < pass.now)
 }

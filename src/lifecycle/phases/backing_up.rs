@@ -1,6 +1,6 @@
 //! The backup, and its proof.
 
-use super::{awaiting_approval, terminal};
+use super::{awaiting_approval, rolling_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::status::Step;
@@ -12,7 +12,12 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Backup, 0) };
     if verdict.outcome != Outcome::Passed {
         pass.set(ConditionType::BackedUp, Truth::False, &verdict.reason, &verdict.message);
-        return terminal::end(pass, Phase::Failed, &verdict.reason, &format!("backup: {}", verdict.message));
+        let message = format!("backup: {}", verdict.message);
+        // Taken again while the database was waited for.
+        if pass.status.mutation_started {
+            return rolling_back::begin(pass, &verdict.reason, &message);
+        }
+        return terminal::end(pass, Phase::Failed, &verdict.reason, &message);
     }
     let Some(StepReport::Backup(report)) = report.map(|r| *r) else { return super::unexpected(pass, Step::Backup, 0) };
     let proof = report.backup.proof.clone();
@@ -21,7 +26,7 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     pass.set(ConditionType::BackupVerified, Truth::True, &proof, "every block was read back, and every table of the run is in it");
     // A backup that was only renewed leaves the approved plan as it is.
     if pass.status.plan.is_some() {
-        awaiting_approval::ask_for_plan(pass, "BackupRenewed");
+        awaiting_approval::go_on_with_another_backup(pass);
     } else {
         let script = pass.run.spec.backfill.job.is_some();
         pass.enter(Phase::Planning, "BackedUp", if script { "runs the script dry" } else { "computes the exact changes, read-only" });

@@ -1,5 +1,6 @@
 //! The database is claimed, the team's migrations run, and the rows are planned again.
 
+use super::applying::SCHEMA;
 use super::{applying, awaiting_approval, planning, rolling_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
@@ -19,10 +20,22 @@ pub(super) fn on_enter(pass: &mut Pass<'_>) {
 
 /// The claim is the entry of both Migrating and Applying.
 pub(super) fn claim_ended(pass: &mut Pass<'_>, ended: StepEnded) {
-    let StepEnded::Ours { report: Some(report), .. } = ended else { return super::unexpected(pass, Step::Claim, 0) };
-    let StepReport::Claim(report) = *report else { return super::unexpected(pass, Step::Claim, 0) };
+    let (verdict, report) = match ended {
+        StepEnded::Ours { verdict, report } => (verdict, report),
+        StepEnded::Team(_) => return super::unexpected(pass, Step::Claim, 0),
+    };
+    // The database is ours, and a table in it is not what was approved.
+    if verdict.outcome == Outcome::Failed && verdict.reason == SCHEMA && pass.status.phase != Phase::RollingBack {
+        return applying::schema_changed(pass, &verdict.message);
+    }
+    let Some(StepReport::Claim(report)) = report.map(|r| *r) else { return super::unexpected(pass, Step::Claim, 0) };
     let Some(holder) = report.held_by else {
         pass.status.waiting_for = None;
+        // Another run may have been waited for so long. It is taken with the database in hand, so that it is once.
+        let begins = pass.status.phase != Phase::RollingBack && !rolling_back::begun(&pass.status);
+        if begins && awaiting_approval::backup_too_old(pass) {
+            return awaiting_approval::take_backup_again(pass);
+        }
         return after_claim(pass);
     };
     let since = pass.status.waiting_for.as_ref().and_then(|w| w.waiting_since).unwrap_or(pass.now);
@@ -85,9 +98,11 @@ pub(super) fn replan_ended(pass: &mut Pass<'_>, ended: StepEnded) {
         return terminal::end(pass, Phase::Succeeded, "NothingToDo", "the plan after the migrations has no row to write");
     }
     if same {
-        // It is the plan that was approved, and was made before it was.
+        // It is the plan that was approved, and was made before it was. What the run's own migrations did to the tables was
+        // approved with them.
         if let (Some(plan), Some(approved)) = (pass.status.plan.as_mut(), approved) {
             plan.planned_at = approved.planned_at;
+            plan.digest = approved.digest;
         }
         pass.enter(Phase::Applying, "PlanUnchanged", "writes the rows");
     } else {

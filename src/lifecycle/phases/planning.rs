@@ -1,6 +1,6 @@
 //! The plan: exact for SQL, the dry run's output for a script.
 
-use super::{awaiting_approval, terminal};
+use super::{awaiting_approval, rolling_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::status::{PlanStatus, Step};
@@ -29,7 +29,12 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     }
     if verdict.outcome == Outcome::Failed {
         pass.set(ConditionType::Validated, Truth::False, &verdict.reason, &verdict.message);
-        return terminal::end(pass, Phase::Failed, &verdict.reason, &format!("plan: {}", verdict.message));
+        let message = format!("plan: {}", verdict.message);
+        // Made anew when the database was claimed already.
+        if pass.status.mutation_started {
+            return rolling_back::begin(pass, &verdict.reason, &message);
+        }
+        return terminal::end(pass, Phase::Failed, &verdict.reason, &message);
     }
     pass.set(ConditionType::Planned, Truth::True, "Planned", &verdict.message);
     pass.set(ConditionType::Validated, Truth::True, "Validated", &verdict.message);

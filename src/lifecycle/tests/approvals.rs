@@ -4,7 +4,7 @@ use super::fixtures::{full_spec, small_spec};
 use super::world::{Ending, World};
 use crate::api::conditions::{ConditionType, is_false, is_true};
 use crate::api::spec::{Approval, ApprovalEntry, NotificationEvent};
-use crate::api::status::{ConfigMapStatus, Identity, PlanStatus, ReleaseStatus, Step};
+use crate::api::status::{ConfigMapStatus, DefinitionStatus, Identity, PlanStatus, ReleaseStatus, Step};
 use crate::api::{EDITED_BY, Phase, REQUESTED_BY};
 use crate::lifecycle::requirement::requirement;
 use crate::lifecycle::{AdmissionObservation, Floor, OperatorPolicy, Risk, validate};
@@ -381,6 +381,182 @@ fn a_plan_that_comes_out_otherwise_voids_the_approval_of_the_one_before() {
     let mut world = World::new(&full_spec()).ends(Step::Replan, &[other]);
     assert_eq!(world.settle(200), Phase::Succeeded);
     assert_eq!(world.status().approval_voided.map(|v| v.reason), Some("PlanChanged".into()));
+}
+
+fn plan_of(definition: &str) -> Ending {
+    let mut plan = PlanReport::default();
+    plan.plan.rows_digest = "sha256:rows".into();
+    plan.plan.will_write = 10;
+    plan.plan.file = "x.plan".into();
+    plan.plan.definitions = vec![DefinitionStatus { name: "public.g".into(), table: "g".into(), sha256: definition.into() }];
+    Ending::Reports(Box::new(StepReport::Plan(plan)), Outcome::Passed, "Planned")
+}
+
+#[test]
+fn a_written_table_that_is_changed_after_the_approval_voids_it_and_people_are_asked_about_the_new_one() {
+    let noticed = Ending::Verdict(Outcome::Failed, "SchemaChanged");
+    for (spec, step) in [(full_spec(), Step::Claim), (small_spec(), Step::Claim), (small_spec(), Step::Apply)] {
+        let mut world = World::new(&spec).ends(step, &[noticed.clone(), Ending::Good]).ends(Step::Plan, &[plan_of("1"), plan_of("2")]);
+        if step == Step::Apply {
+            // Nothing is written.
+            let nothing = Box::new(StepReport::Apply(crate::protocol::ApplyReport::default()));
+            world.script.insert(step, vec![Ending::Reports(nothing, Outcome::Failed, "SchemaChanged"), Ending::Good]);
+        }
+        while world.made(step) == 0 {
+            world.pass(false);
+        }
+        world.approves = false;
+        let approved = world.status().approvals[0].digest.clone();
+        while world.status().awaiting.is_none() {
+            world.pass(false);
+        }
+        let status = world.status();
+        assert_eq!((status.phase, status.approvals.len()), (Phase::AwaitingApproval, 0));
+        assert_ne!(status.awaiting.unwrap().digest, approved, "the definition is part of what is approved, though the rows are the same");
+        assert_eq!(status.approval_voided.map(|v| (v.reason, v.users)), Some(("SchemaChanged".into(), vec!["maria".into()])));
+        // Maria's word of before is still in the spec, and does not count.
+        for _ in 0..5 {
+            world.pass(false);
+        }
+        assert_eq!((world.phase(), world.made(Step::Migrate)), (Phase::AwaitingApproval, 0), "the team's migrations wait, too");
+        world.approves = true;
+        assert_eq!(world.settle(200), Phase::Succeeded, "{:?}", world.status());
+        assert!(world.made(Step::Claim) >= 1);
+    }
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_on_a_change_goes_back_when_a_written_table_has_changed() {
+    let mut spec = small_spec();
+    spec["approval"] = json!({"onChange": "Stop"});
+    let mut world = World::new(&spec).ends(Step::Claim, &[Ending::Verdict(Outcome::Failed, "SchemaChanged"), Ending::Good]);
+    assert_eq!(world.settle(100), Phase::RolledBack);
+    assert_eq!((world.made(Step::Apply), world.made(Step::Undo)), (0, 0));
+    assert!(world.status().message.contains("SchemaChanged"), "{}", world.status().message);
+}
+
+#[test]
+fn what_the_runs_own_migrations_do_to_a_table_voids_nothing() {
+    let mut world = World::new(&full_spec()).ends(Step::Plan, &[plan_of("1")]).ends(Step::Replan, &[plan_of("2")]);
+    while world.made(Step::Claim) == 0 {
+        world.pass(false);
+    }
+    let approved = world.status().approvals[0].digest.clone();
+    assert_eq!(world.settle(300), Phase::Succeeded);
+    let status = world.status();
+    assert_eq!((status.approval_voided, status.approvals[0].digest.as_str()), (None, approved.as_str()));
+    let plan = status.plan.unwrap();
+    assert_eq!(
+        (plan.digest, plan.definitions[0].sha256.as_str()),
+        (approved, "2"),
+        "apply compares with the table that the migrations left"
+    );
+}
+
+#[test]
+fn a_release_that_changes_while_people_are_asked_again_ends_the_run_before_it_writes() {
+    let drift = Ending::Reports(Box::new(StepReport::Apply(crate::protocol::ApplyReport::default())), Outcome::Failed, "DriftAboveLimit");
+    let mut plan = PlanReport::default();
+    plan.plan.rows_digest = "sha256:other".into();
+    plan.plan.will_write = 3;
+    plan.plan.file = "y".into();
+    let other = Ending::Reports(Box::new(StepReport::Plan(plan)), Outcome::Passed, "Planned");
+    let mut world = World::new(&small_spec()).ends(Step::Apply, &[drift, Ending::Good]).ends(Step::Replan, &[other]);
+    world.release = Some(release("app@sha256:1", "4f2c", "env"));
+    while world.made(Step::Replan) == 0 {
+        world.pass(false);
+    }
+    world.approves = false;
+    wait(&mut world);
+    world.release = Some(release("app@sha256:2", "4f2c", "env"));
+    world.approves = true;
+    assert_eq!(world.settle(100), Phase::RolledBack);
+    assert_eq!(world.made(Step::Apply), 1, "nothing is written of what was made for another release");
+    assert!(world.status().message.contains("ImageChanged"), "{}", world.status().message);
+}
+
+#[test]
+fn a_backup_that_has_become_too_old_is_taken_again_and_the_approval_stands() {
+    let mut spec = small_spec();
+    spec["backup"]["maxAge"] = json!("1h");
+    spec["notifications"] = json!([{"channel": "team", "events": ["ApprovalNeeded"]}]);
+    let mut world = asked(&spec);
+    world.now = world.now.checked_add(SignedDuration::from_hours(2)).unwrap();
+    let (asked, deadline) = (world.now, world.status().awaiting.unwrap().deadline);
+    says(&mut world, "maria", Approval::Approve);
+    while world.phase() != Phase::BackingUp {
+        world.pass(false);
+    }
+    assert_eq!(world.status().history.last().unwrap().reason, "BackupTooOld");
+    while world.phase() == Phase::BackingUp {
+        world.pass(false);
+    }
+    assert_eq!((world.phase(), world.status().awaiting.unwrap().deadline), (Phase::AwaitingApproval, deadline));
+    assert_eq!(world.settle(100), Phase::Succeeded);
+    let status = world.status();
+    assert_eq!((world.made(Step::Backup), world.made(Step::Plan)), (2, 1));
+    assert!(status.backup.unwrap().taken_at.unwrap() >= asked);
+    assert_eq!(status.notifications.len(), 1, "nobody is asked twice: {:?}", status.notifications);
+
+    // Whoever takes it back meanwhile is heard.
+    let mut world = self::asked(&spec);
+    world.now = world.now.checked_add(SignedDuration::from_hours(2)).unwrap();
+    says(&mut world, "maria", Approval::Approve);
+    while world.phase() != Phase::BackingUp {
+        world.pass(false);
+    }
+    world.run.spec.approvals.clear();
+    for _ in 0..30 {
+        world.pass(false);
+    }
+    assert_eq!((world.phase(), world.status().mutation_started), (Phase::AwaitingApproval, false));
+}
+
+#[test]
+fn a_backup_that_became_too_old_while_the_database_was_waited_for_is_taken_again_before_the_first_write() {
+    let holder = crate::protocol::Holder { namespace: "ns".into(), name: "other".into(), uid: "other".into(), since: None };
+    let busy = Ending::Reports(
+        Box::new(StepReport::Claim(crate::protocol::ClaimReport { held_by: Some(holder) })),
+        Outcome::Inconclusive,
+        "DatabaseBusy",
+    );
+    for spec in [small_spec(), full_spec()] {
+        let mut spec = spec;
+        spec["backup"]["maxAge"] = json!("1h");
+        let mut world = World::new(&spec).ends(Step::Claim, &[busy.clone(), Ending::Good]);
+        while world.status().waiting_for.is_none() {
+            world.pass(false);
+        }
+        world.now = world.now.checked_add(SignedDuration::from_hours(2)).unwrap();
+        let free = world.now;
+        while world.made(Step::Backup) < 2 {
+            world.pass(false);
+            assert_eq!((world.made(Step::Migrate), world.made(Step::Apply)), (0, 0), "not before the backup");
+        }
+        assert_eq!(world.settle(300), Phase::Succeeded, "{:?}", world.status());
+        assert!(world.status().backup.unwrap().taken_at.unwrap() >= free);
+        assert_eq!(world.status().history.iter().filter(|h| h.reason == "BackupTooOld").count(), 1);
+    }
+}
+
+#[test]
+fn two_people_who_decide_within_a_second_are_both_told() {
+    let mut spec = small_spec();
+    spec["approval"] = json!({"required": 3});
+    spec["notifications"] = json!([{"channel": "team", "events": ["Decided"]}]);
+    let mut world = asked(&spec);
+    let now = world.now;
+    for user in ["maria", "paul"] {
+        says(&mut world, user, Approval::Approve);
+        world.now = now;
+        world.pass(false);
+    }
+    let told = world.status().notifications;
+    assert_eq!(
+        told.iter().map(|n| n.text.as_str()).collect::<Vec<_>>(),
+        ["maria approves (1 of 3), identity Verified", "paul approves (2 of 3), identity Verified"]
+    );
+    assert_ne!(told[0].id, told[1].id, "a receiver tells them apart");
 }
 
 #[test]

@@ -16,13 +16,13 @@ fn allowed(from: Phase, to: Phase) -> bool {
     let follows: &[P] = match from {
         P::Pending => &[P::Preflight],
         P::Preflight => &[P::BackingUp, P::Succeeded, P::Preflight],
-        P::BackingUp => &[P::Planning, P::AwaitingApproval, P::Preflight],
+        P::BackingUp => &[P::Planning, P::AwaitingApproval, P::Preflight, P::Migrating, P::Applying, P::RollingBack],
         P::Planning => &[P::AwaitingApproval, P::Succeeded, P::Preflight],
         P::AwaitingApproval => {
             &[P::Migrating, P::Applying, P::BackingUp, P::Preflight, P::Denied, P::Expired, P::RollingBack, P::RollbackFailed]
         }
-        P::Migrating => &[P::Applying, P::AwaitingApproval, P::RollingBack],
-        P::Applying => &[P::Applying, P::Verifying, P::AwaitingApproval, P::RollingBack],
+        P::Migrating => &[P::Applying, P::AwaitingApproval, P::BackingUp, P::RollingBack, P::Succeeded],
+        P::Applying => &[P::Applying, P::Verifying, P::AwaitingApproval, P::BackingUp, P::RollingBack, P::Succeeded],
         P::Verifying => &[P::EnablingFlag, P::Monitoring, P::Succeeded, P::RollingBack],
         P::EnablingFlag => &[P::Monitoring, P::Succeeded, P::RollingBack],
         P::Monitoring => &[P::Succeeded, P::RollingBack],

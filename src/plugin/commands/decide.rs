@@ -9,9 +9,12 @@ use crate::plugin::{DONE, OTHERWISE, PluginError, output, render, terminal};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The operator and other approvers write the run, too: so often is it read again where what was shown still holds.
 const TRIES: u32 = 5;
+/// So often, with this pause, is it read until the operator has looked at its latest change: it takes a second at most.
+const LOOKS: (u32, Duration) = (40, Duration::from_millis(250));
 
 /// Says yes.
 pub(in crate::plugin) async fn approve(cluster: &Cluster, decision: Decision) -> Result<u8, PluginError> {
@@ -81,15 +84,36 @@ async fn send(
 ) -> Result<BackfillRun, PluginError> {
     let mut now = shown.clone();
     for _ in 0..TRIES {
-        match cluster.patch(name, &entry(&now, user, decision, awaiting(&shown, name)?, message)).await {
-            Err(PluginError::Conflict) => now = cluster.run(name).await?,
-            answer => return answer,
+        // A denial is about whatever comes of it.
+        if decision == Approval::Approve {
+            now = looked_at(cluster, name, &shown, now).await?;
         }
         if !same_question(&shown, &now) {
             return Err(PluginError::NotNow(format!("{name} has changed since it was shown: nothing was sent, review it again")));
         }
+        match cluster.patch(name, &entry(&now, user, decision, awaiting(&shown, name)?, message)).await {
+            Err(PluginError::Conflict) => now = cluster.run(name).await?,
+            answer => return answer,
+        }
     }
     Err(PluginError::Conflict)
+}
+
+/// The run, once the operator has looked at what it is now (the API server refuses an approval before), or once it is not what
+/// was shown any more.
+async fn looked_at(cluster: &Cluster, name: &str, shown: &BackfillRun, mut run: BackfillRun) -> Result<BackfillRun, PluginError> {
+    let (looks, pause) = LOOKS;
+    for _ in 0..looks {
+        let seen = run.status.as_ref().and_then(|status| status.observed_generation) == run.metadata.generation;
+        if seen || !same_question(shown, &run) {
+            return Ok(run);
+        }
+        tokio::time::sleep(pause).await;
+        run = cluster.run(name).await?;
+    }
+    Err(PluginError::NotNow(format!(
+        "the operator has not looked at the latest change of {name} yet: nothing was sent. Review it again in a moment; if this stays, see whether the operator runs"
+    )))
 }
 
 /// The merge patch. A message of an earlier entry goes where none is given now.

@@ -1,6 +1,6 @@
 //! `review NAME`: what people are asked.
 
-use crate::api::BackfillRun;
+use crate::api::{BackfillRun, EDITED_BY, REQUESTED_BY};
 use crate::plugin::arguments::Format;
 use crate::plugin::cluster::Cluster;
 use crate::plugin::{DONE, PluginError, output, render, terminal};
@@ -20,12 +20,16 @@ pub(in crate::plugin) async fn review(cluster: &Cluster, name: &str, format: Opt
 /// The parts of the status that a decision is about, under their own names.
 fn document(run: &BackfillRun) -> Value {
     let status = run.status.clone().unwrap_or_default();
+    let annotation = |name: &str| run.metadata.annotations.as_ref().and_then(|all| all.get(name));
     json!({
         "namespace": run.metadata.namespace,
         "name": run.metadata.name,
         "uid": run.metadata.uid,
         "phase": status.phase,
         "message": status.message,
+        "requestedBy": annotation(REQUESTED_BY),
+        "editedBy": annotation(EDITED_BY),
+        "featureFlag": run.spec.feature_flag.as_ref().map(|flag| &flag.name),
         "awaiting": status.awaiting,
         "approvals": status.approvals,
         "approvalVoided": status.approval_voided,

@@ -7,8 +7,11 @@ use crate::lab::lab;
 use crate::manifest::small;
 use crate::run::Run;
 use crate::scene::Scene;
+use crate::users;
+use crate::wait::until;
 use backfill_operator::api::Phase;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_run_can_be_suspended_resumed_and_aborted_by_argo_cds_buttons_and_what_went_wrong_is_shown() {
@@ -19,6 +22,7 @@ async fn a_run_can_be_suspended_resumed_and_aborted_by_argo_cds_buttons_and_what
     let run = Run::appears(&scene, "steered").await;
     run.asks().await;
     application.is("Synced", "Suspended").await;
+    an_approval_in_git_is_refused(&application, &run, &manifest).await;
     assert_eq!(application.actions(&run.name), ["abort", "suspend"]);
     application.action(&run.name, "suspend");
     run.until("it says so", |status| status.message.starts_with("suspended").then_some(())).await;
@@ -46,6 +50,24 @@ async fn a_run_can_be_suspended_resumed_and_aborted_by_argo_cds_buttons_and_what
     let expired = Run::apply(&scene, &manifest);
     expired.reaches(Phase::Expired).await;
     judged(&expired, "Degraded", "Failed").await;
+}
+
+/// Whoever may write to the repository does not approve by it: Argo CD's account may do everything in the namespace but that.
+async fn an_approval_in_git_is_refused(application: &Application<'_>, run: &Run<'_>, manifest: &Value) {
+    let digest = run.asks().await.digest;
+    let mut approved = manifest.clone();
+    approved["spec"]["approvals"] = json!({users::MARIA: {"decision": "Approve", "digest": digest}});
+    application.commit("approved by a commit", &[("run", Some(&approved))]);
+    until("the sync is refused", Duration::from_mins(3), async || {
+        let said = format!("{:#}", application.status()["operationState"]);
+        if said.contains("only your own entry of spec.approvals may be changed") { Ok(()) } else { Err(said) }
+    })
+    .await;
+    let status = run.settles().await;
+    assert!(status.phase == Phase::AwaitingApproval && status.approvals.is_empty(), "{}: {:?}", status.message, status.approvals);
+    application.give_up_sync();
+    application.commit("not approved by a commit", &[("run", Some(manifest))]);
+    application.is("Synced", "Suspended").await;
 }
 
 /// By Argo CD and by Flux's rules, and both say why.
