@@ -18,6 +18,18 @@ async fn undo_restores_the_tables_to_the_bit() {
 }
 
 #[tokio::test]
+async fn a_later_write_that_a_collation_takes_for_the_same_is_kept_too() {
+    let setup = "CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+        CREATE TABLE r (id int PRIMARY KEY, name text COLLATE blind); INSERT INTO r SELECT n, 'before' FROM generate_series(1, 3) n";
+    let bench = Bench::new(setup, "{source: {table: r}, writes: [{set: {name: \"'after'\"}}]}").await;
+    bench.through().await;
+    bench.sql("UPDATE r SET name = 'AFTER' WHERE id = 2").await;
+    let undone = bench.undo().await;
+    assert_eq!((undone.undone, undone.skipped_keys), (2, vec!["2 (name)".to_owned()]));
+    assert_eq!(bench.text("SELECT string_agg(name, ',' ORDER BY id) FROM r").await.as_deref(), Some("before,AFTER,before"));
+}
+
+#[tokio::test]
 async fn later_writes_of_the_application_are_kept() {
     let bench = Bench::scenario(100).await;
     let plan = bench.through().await;

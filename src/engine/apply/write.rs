@@ -330,7 +330,7 @@ impl Statement<'_> {
             let value = merged.map_or(cast.clone(), |(_, path)| with_entry(&cast, path, &self.writer.entry()));
             sets.push(format!("{name} = {value}"));
             let stored = if as_sent && merged.is_none() { format!("v.n{n}") } else { format!("t.{name}::text") };
-            returning.push(format!("hashtextextended({stored}, 0) AS h{n}"));
+            returning.push(format!("hashtextextended({stored} COLLATE \"C\", 0) AS h{n}"));
             if !target.triggers.is_empty() && merged.is_none() && !set.value.is_at_apply() {
                 returning.push(format!("t.{name}::text IS DISTINCT FROM v.n{n} AS d{}", checked.len()));
                 checked.push(set.column.name.clone());

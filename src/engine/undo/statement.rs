@@ -278,5 +278,5 @@ impl Part {
 
 /// True where a column holds what the run wrote. The hash of NULL is NULL.
 fn same(n: usize, column: &Typed) -> String {
-    format!("hashtextextended(t.{}::text, 0) IS NOT DISTINCT FROM u.h{n}", quote(&column.name))
+    format!("hashtextextended(t.{}::text COLLATE \"C\", 0) IS NOT DISTINCT FROM u.h{n}", quote(&column.name))
 }
