@@ -72,6 +72,12 @@ pub struct Paths {
     pub environment: PathBuf,
     /// The backup volume.
     pub backup: PathBuf,
+    /// A folder with the access key of the bucket, a file a key of its Secret; missing where there is none.
+    pub s3: PathBuf,
+    /// The CA of the bucket's store; missing where there is none.
+    pub s3_ca: PathBuf,
+    /// A disk of the pod, for what cannot be streamed.
+    pub workspace: PathBuf,
     /// Memory-backed scratch, 0700: password files.
     pub scratch: PathBuf,
     /// The pod's annotations, as the downward API writes them.
@@ -91,6 +97,9 @@ impl Paths {
             ca: root.join("run/backfill/ca/ca.crt"),
             environment: root.join("run/backfill/environment"),
             backup: root.join("backup"),
+            s3: root.join("run/backfill/s3"),
+            s3_ca: root.join("run/backfill/s3-ca/ca.crt"),
+            workspace: root.join("run/backfill/workspace"),
             scratch: root.join("run/backfill/scratch"),
             control: root.join("run/backfill/control/annotations"),
             termination: root.join("dev/termination-log"),

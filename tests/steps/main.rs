@@ -8,6 +8,7 @@ mod loss_account;
 mod monitor;
 mod preflight;
 mod restore;
+mod s3;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

@@ -52,7 +52,7 @@ async fn a_ready_database_passes_and_is_described() {
         "role",
         "ledger",
         "dump-rights",
-        "backup-folder",
+        "backup-destination",
         "free-space",
         "scenarios",
         "throttle",

@@ -1,6 +1,7 @@
 //! The backup that is taken and proved before the plan.
 
-use crate::api::duration;
+use super::destination::Destination;
+use crate::api::{duration, quantity};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct Backup {
     /// Where the dump and the plan file are written.
     pub destination: Destination,
+    /// Disk of step pods for what cannot be streamed: the plan file and a restore out of a bucket. Default: the node's, without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch: Option<Scratch>,
     /// A backup older than this is taken again before rows are written, as a duration. Default: `4h`.
     #[serde(default = "max_age")]
     #[schemars(length(max = 16), regex(pattern = *duration::PATTERN))]
@@ -28,23 +32,15 @@ fn timeout() -> String {
     "6h".into()
 }
 
-/// Where backups lie.
+/// Disk of a step pod that goes with it.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Destination {
-    /// A PersistentVolumeClaim in the run's namespace.
-    pub persistent_volume_claim: PvcDestination,
-}
-
-/// A PersistentVolumeClaim in the run's namespace.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PvcDestination {
-    /// Name of the claim.
+pub struct Scratch {
+    /// How much, as a quantity. It must hold the whole dump.
+    #[schemars(length(min = 1, max = 32), regex(pattern = *quantity::PATTERN))]
+    pub size: String,
+    /// The storage class of an own volume, made and deleted with the pod. Default: the node's disk is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    pub claim_name: String,
-    /// Folder in the volume, relative. Default: the volume's root.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 253), regex(pattern = "^([A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*)?$"))]
-    pub path: String,
+    pub storage_class_name: Option<String>,
 }

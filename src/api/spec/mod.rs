@@ -5,6 +5,7 @@ mod backfill;
 mod backup;
 mod batch;
 mod database;
+mod destination;
 mod flag;
 mod jobs;
 mod monitor;
@@ -22,9 +23,10 @@ pub use approval::{Approval, ApprovalEntry, ApprovalPolicy, OnChange};
 pub use backfill::{
     Audit, Backfill, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill, Validation,
 };
-pub use backup::{Backup, Destination, PvcDestination};
+pub use backup::{Backup, Scratch};
 pub use batch::{BATCH_MAX, Batch, BatchRows};
 pub use database::{Database, SecretKeyRef, SecretKeys, SecretRef, Tls, TlsMode};
+pub use destination::{Destination, Place, PvcDestination, S3Destination, S3SecretKeys, S3SecretRef};
 pub use flag::{ConfigMapFlag, FeatureFlag, FlagProvider};
 pub use jobs::{AddedColumn, Migrations, TeamJob};
 pub use monitor::{LogPattern, Logs, Monitor, Notification, NotificationEvent, OnMonitorFailure};

@@ -1,59 +1,147 @@
-//! `pg_dump`, watched while it writes.
+//! `pg_dump`, watched while it writes: to a file, or through us to where no file can be.
 
 use super::error::BackupError;
+use crate::destination::{DestinationError, Upload};
 use crate::postgres::tools::{ToolLogin, complaint, drain, not_run};
 use crate::steps::StepContext;
+use crate::steps::backup_store::{BackupStore, ManifestFile, Sum};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
 
 /// A table that somebody holds exclusively for longer than this stops the dump: the application would wait behind it.
 const LOCK_WAIT_MS: &str = "60000";
 
-/// Writes the dump of a snapshot to `partial`. Dropping the future kills `pg_dump`.
-pub(super) async fn write(
-    context: &StepContext,
-    login: &ToolLogin,
-    snapshot: &str,
-    partial: &Path,
-    estimate_bytes: i64,
-) -> Result<(), BackupError> {
-    let mut child = login
-        .command("pg_dump")
-        .args(["--format=custom", "--no-password", "--lock-wait-timeout", LOCK_WAIT_MS])
-        .arg(format!("--snapshot={snapshot}"))
-        .arg(format!("--exclude-schema={}", context.input.spec.database.ledger_schema))
-        .arg("--file")
-        .arg(partial)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| not_run("pg_dump", e))?;
-    let stderr = tokio::spawn(drain(child.stderr.take()));
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    let status = loop {
-        tokio::select! {
-            status = child.wait() => break status.map_err(|e| not_run("pg_dump", e))?,
-            _ = tick.tick() => report(context, partial, estimate_bytes),
-        }
-    };
-    report(context, partial, estimate_bytes);
-    if status.success() {
-        return Ok(());
-    }
-    Err(classify(&stderr.await.unwrap_or_default()))
+/// What to dump, and until when.
+pub(super) struct Dump<'a> {
+    pub context: &'a StepContext,
+    pub login: &'a ToolLogin,
+    /// Of the snapshot that is held open.
+    pub snapshot: &'a str,
+    pub estimate_bytes: i64,
+    /// Ends it: what is unfinished is taken back.
+    pub end: &'a CancellationToken,
 }
 
-fn report(context: &StepContext, partial: &Path, estimate_bytes: i64) {
-    let written = std::fs::metadata(partial).map_or(0, |m| i64::try_from(m.len()).unwrap_or(i64::MAX));
-    context.reporter.progress(written, estimate_bytes.max(written), "bytes");
+impl Dump<'_> {
+    /// Writes the dump to the store under its unfinished name, and says what its files must be.
+    pub(super) async fn write(&self, store: &BackupStore, name: &str) -> Result<Vec<ManifestFile>, BackupError> {
+        let unfinished = store.destination().unfinished(name);
+        match store.destination().local(&unfinished) {
+            Some(_) => {
+                self.to_file(store.draft(&unfinished)?.path()).await?;
+                // As the volume gives it back, not as it was sent.
+                let mut sum = store.sum(&unfinished).await?;
+                name.clone_into(&mut sum.name);
+                Ok(vec![sum])
+            }
+            None => Ok(vec![self.to_store(store, name).await?]),
+        }
+    }
+
+    async fn to_file(&self, path: &Path) -> Result<(), BackupError> {
+        let child = self.command().arg("--file").arg(path).stdout(Stdio::null()).spawn().map_err(|e| not_run("pg_dump", e))?;
+        let size = || std::fs::metadata(path).map_or(0, |m| i64::try_from(m.len()).unwrap_or(i64::MAX));
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut child = Watched::new(child);
+        loop {
+            tokio::select! {
+                ended = child.wait() => {
+                    self.report(size());
+                    return ended;
+                }
+                _ = tick.tick() => self.report(size()),
+                () = self.end.cancelled() => return Err(BackupError::Stopped),
+            }
+        }
+    }
+
+    async fn to_store(&self, store: &BackupStore, name: &str) -> Result<ManifestFile, BackupError> {
+        let mut upload = store.write(name, self.estimate_bytes).await?;
+        match self.through(&mut upload).await {
+            Ok(sum) => {
+                upload.finish().await?;
+                Ok(sum.of(name))
+            }
+            Err(error) => {
+                upload.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn through(&self, upload: &mut Upload) -> Result<Sum, BackupError> {
+        let mut child = self.command().stdout(Stdio::piped()).spawn().map_err(|e| not_run("pg_dump", e))?;
+        let Some(mut stdout) = child.stdout.take() else {
+            return Err(not_run("pg_dump", std::io::Error::other("it has no stdout")).into());
+        };
+        let mut child = Watched::new(child);
+        let (sum, mut chunk, mut written) = (Sum::default(), vec![0; 1024 * 1024], 0_i64);
+        loop {
+            let read = tokio::select! {
+                read = stdout.read(&mut chunk) => read.map_err(|e| not_run("pg_dump", e))?,
+                () = self.end.cancelled() => return Err(BackupError::Stopped),
+            };
+            if read == 0 {
+                break;
+            }
+            let bytes = chunk.get(..read).unwrap_or_default();
+            sum.add(bytes);
+            tokio::select! {
+                sent = upload.write(bytes) => sent?,
+                () = self.end.cancelled() => return Err(BackupError::Stopped),
+            }
+            written = written.saturating_add(i64::try_from(read).unwrap_or(0));
+            self.report(written);
+        }
+        // Only its exit says that what came was all of it.
+        child.wait().await.map(|()| sum)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.login.command("pg_dump");
+        command
+            .args(["--format=custom", "--no-password", "--lock-wait-timeout", LOCK_WAIT_MS])
+            .arg(format!("--snapshot={}", self.snapshot))
+            .arg(format!("--exclude-schema={}", self.context.input.spec.database.ledger_schema))
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn report(&self, written: i64) {
+        self.context.reporter.progress(written, self.estimate_bytes.max(written), "bytes");
+    }
+}
+
+/// A `pg_dump` whose complaints are read while it runs. Dropping it kills it.
+struct Watched {
+    child: Child,
+    says: tokio::task::JoinHandle<String>,
+}
+
+impl Watched {
+    fn new(mut child: Child) -> Self {
+        let says = tokio::spawn(drain(child.stderr.take()));
+        Self { child, says }
+    }
+
+    async fn wait(&mut self) -> Result<(), BackupError> {
+        let status = self.child.wait().await.map_err(|e| not_run("pg_dump", e))?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(classify(&(&mut self.says).await.unwrap_or_default()))
+    }
 }
 
 /// `pg_dump` says everything with exit code 1; only its words (of the C locale) tell what it was.
 fn classify(stderr: &str) -> BackupError {
     let says = |texts: &[&str]| texts.iter().any(|text| stderr.contains(text));
     if says(&["No space left on device", "Disk quota exceeded"]) {
-        return BackupError::BackupVolumeFull;
+        return DestinationError::BackupVolumeFull.into();
     }
     let detail = complaint(stderr);
     if says(&["canceling statement due to statement timeout", "canceling statement due to lock timeout", "deadlock detected"]) {
@@ -76,12 +164,13 @@ fn classify(stderr: &str) -> BackupError {
 
 #[cfg(test)]
 mod tests {
-    use super::{BackupError, classify};
+    use super::{BackupError, DestinationError, classify};
+    use crate::steps::backup_store::StoreError;
 
     #[test]
     fn what_pg_dump_says_is_told_apart() {
         let full = "pg_dump: error: could not write to file \"/backup/x\": No space left on device";
-        assert!(matches!(classify(full), BackupError::BackupVolumeFull));
+        assert!(matches!(classify(full), BackupError::Store(StoreError::Destination(DestinationError::BackupVolumeFull))));
         let lost = "pg_dump: error: Dumping the contents of table \"a\" failed: PQgetCopyData() failed.\npg_dump: detail: Error message from server: server closed the connection unexpectedly";
         assert!(matches!(classify(lost), BackupError::DumpLost { .. }));
         let blocked =

@@ -1,17 +1,30 @@
-//! The proof `Read`: every block of the dump unpacks, and the rows of every table are in it.
+//! The proof `Read`: every file is as it was sent, every block of the dump unpacks, and the rows of every table are in it.
 
 use super::error::BackupError;
-use crate::postgres::archive;
+use crate::postgres::archive::{self, Archive};
 use crate::postgres::table_sums::TableName;
-use std::path::Path;
+use crate::steps::backup_store::{BackupStore, Hashed, ManifestFile};
 
-/// Proves a dump. `Read` is all that it says: restorable is only what was restored.
+/// Proves a dump that lies in the store under its unfinished name. `Read` is all that it says: restorable is only what
+/// was restored.
 ///
 /// # Errors
-/// [`BackupError::Archive`] where a block is missing or broken, [`BackupError::TableNotInDump`].
-pub async fn prove(dump: &Path, tables: &[TableName]) -> Result<(), BackupError> {
-    archive::read_through(dump).await?;
-    let entries = archive::list(dump).await?;
+/// [`BackupError::DumpDiffers`] where the destination gives back something else, [`BackupError::Archive`] where a block is
+/// missing or broken, [`BackupError::TableNotInDump`].
+pub(super) async fn prove(store: &BackupStore, name: &str, files: &[ManifestFile], tables: &[TableName]) -> Result<(), BackupError> {
+    let unfinished = store.destination().unfinished(name);
+    let entries = if let Some(path) = store.destination().local(&unfinished) {
+        archive::read_through(Archive::File(&path)).await?;
+        archive::list(Archive::File(&path)).await?
+    } else {
+        let (reader, sum) = Hashed::over(store.read(&unfinished).await?);
+        archive::read_through(Archive::Stream(reader)).await?;
+        let read = sum.of(name);
+        if !files.contains(&read) {
+            return Err(BackupError::DumpDiffers { path: store.destination().shown(name), read: read.size });
+        }
+        archive::list(Archive::Stream(store.read(&unfinished).await?)).await?
+    };
     match tables.iter().find(|t| !entries.iter().any(|e| e.is_data_of(&t.schema, &t.name, &t.owner))) {
         Some(missing) => Err(BackupError::TableNotInDump { table: missing.quoted.clone() }),
         None => Ok(()),

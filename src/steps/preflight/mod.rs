@@ -59,7 +59,7 @@ pub async fn run(context: &StepContext) -> StepEnd {
 
 async fn check(context: &StepContext, findings: &mut Findings, report: &mut PreflightReport) -> Result<(), Cut> {
     // What needs no database is told even where there is none.
-    space::folder(context, findings);
+    let store = space::destination(context, findings).await;
     let (main, mut connection) = connected(context, Role::Main, "connection", findings).await?;
     let (plan, mut reader) = connected(context, Role::Plan, "plan-connection", findings).await?;
     pooler::check(&main, &mut connection, findings).await?;
@@ -70,7 +70,9 @@ async fn check(context: &StepContext, findings: &mut Findings, report: &mut Pref
     backfill::check(context, &mut reader, &mut connection, findings).await?;
     rights::check(context, &mut connection, &server.role, findings).await?;
     report.dump_estimate_bytes = run_tables::dump_estimate(&mut connection).await?;
-    space::free(context, report.dump_estimate_bytes, findings);
+    if let Some(store) = &store {
+        space::free(context, store, report.dump_estimate_bytes, findings);
+    }
     activity::check(&mut reader, findings).await?;
     throttle::check(context, &mut connection, findings).await?;
     if let Some(preflight) = &context.input.spec.preflight {

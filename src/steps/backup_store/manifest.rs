@@ -1,0 +1,69 @@
+//! The manifest beside a dump: what was dumped, and what its files must be.
+
+use crate::postgres::table_sums::TableSum;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How the name of a dump ends.
+pub const DUMP: &str = ".dump";
+const MANIFEST: &str = ".manifest.json";
+
+/// What a dump is, and what its snapshot held. It lies beside the dump, so that it lives as long as the dump does; it is
+/// written last, and makes a backup of the files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// Uid of the run that took it.
+    pub run_uid: String,
+    /// SHA-256 of the dump: that of its file.
+    pub sha256: String,
+    /// Its files.
+    #[serde(default)]
+    pub files: Vec<ManifestFile>,
+    /// When the snapshot was taken.
+    pub taken_at: Timestamp,
+    /// Every table with its sum.
+    pub tables: Vec<TableSum>,
+}
+
+/// A file of a dump.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ManifestFile {
+    /// Its name, from the root of the destination.
+    pub name: String,
+    /// Its size in bytes, as stored.
+    pub size: i64,
+    /// SHA-256 of its bytes, as stored.
+    pub sha256: String,
+}
+
+/// The name of a dump's manifest.
+#[must_use]
+pub fn name(dump: &str) -> String {
+    format!("{}{MANIFEST}", dump.strip_suffix(DUMP).unwrap_or(dump))
+}
+
+/// The dump that a file is, or belongs to; `None` for other files.
+#[must_use]
+pub fn dump_of(file: &str) -> Option<&str> {
+    if file.ends_with(DUMP) {
+        return Some(file);
+    }
+    let at = file.find(".dump/")?;
+    file.get(..at + DUMP.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_knows_its_dump_and_a_dump_its_manifest() {
+        assert_eq!(name("staging/a.b-1.dump"), "staging/a.b-1.manifest.json");
+        assert_eq!(dump_of("staging/a-1.dump"), Some("staging/a-1.dump"));
+        assert_eq!(dump_of("staging/a-1.dump/toc.dat"), Some("staging/a-1.dump"));
+        assert_eq!(dump_of("staging/a-1.manifest.json"), None);
+        assert_eq!(dump_of("staging/a-1.plan"), None);
+    }
+}
