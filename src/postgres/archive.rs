@@ -1,6 +1,7 @@
-//! The files that `pg_dump -Fc` writes: reading them through, and what is in them.
+//! What `pg_dump` writes: reading them through, and what is in them.
 
-use super::tools::{ToolError, command, complaint, not_run};
+use super::clients;
+use super::tools::{ToolError, complaint, not_run};
 use std::path::Path;
 use std::pin::Pin;
 use std::process::Stdio;
@@ -67,7 +68,7 @@ impl Entry {
 
 /// An archive to read.
 pub enum Archive<'a> {
-    /// A file.
+    /// A file, or the folder of a dump of many.
     File(&'a Path),
     /// Its bytes as they come, from the beginning.
     Stream(Pin<Box<dyn AsyncRead + Send>>),
@@ -92,7 +93,7 @@ pub async fn read_through(archive: Archive<'_>) -> Result<(), ArchiveError> {
 
 async fn pg_restore(arguments: &[&str], archive: Archive<'_>, stdout: Stdio) -> Result<Vec<u8>, ArchiveError> {
     let broken = |e| not_run("pg_restore", e);
-    let mut command = command("pg_restore");
+    let mut command = clients::pg_restore().await?;
     command.args(arguments).stdout(stdout).stderr(Stdio::piped());
     match archive {
         Archive::File(file) => {

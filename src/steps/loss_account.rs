@@ -171,13 +171,11 @@ mod tests {
     }
 
     fn losses(applied: Option<&[TableSum]>, own: Option<&[&str]>, now: &[TableSum]) -> Vec<String> {
-        let manifest = Manifest {
-            run_uid: "u".into(),
-            sha256: String::new(),
-            files: Vec::new(),
-            taken_at: jiff::Timestamp::UNIX_EPOCH,
-            tables: vec![sum("own", 10, "1"), sum("other", 5, "1")],
-        };
+        let manifest: Manifest = serde_json::from_value(serde_json::json!({
+            "runUid": "u", "sha256": "", "takenAt": "2026-01-01T00:00:00Z",
+            "tables": [sum("own", 10, "1"), sum("other", 5, "1")],
+        }))
+        .unwrap();
         let own: Option<BTreeSet<String>> = own.map(|names| names.iter().map(ToString::to_string).collect());
         let report = Baseline::new(&manifest, applied, own.as_ref()).compare(now);
         report.losses.into_iter().map(|l| l.table).collect()

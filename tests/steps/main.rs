@@ -4,6 +4,7 @@
 
 mod backup;
 mod claim;
+mod dumps;
 mod loss_account;
 mod monitor;
 mod preflight;

@@ -53,6 +53,7 @@ async fn a_ready_database_passes_and_is_described() {
         "ledger",
         "dump-rights",
         "backup-destination",
+        "dump-client",
         "free-space",
         "scenarios",
         "throttle",

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Random, so that its dump has more than one part.
-const LARGE: &str = "CREATE TABLE large AS SELECT n, (SELECT string_agg(md5(random()::text || n::text || k::text), '') FROM generate_series(1, 40) k) AS v FROM generate_series(1, 20000) n;";
+const LARGE: &str = "CREATE TABLE large AS SELECT n, (SELECT string_agg(md5(random()::text || n::text || k::text), '') FROM generate_series(1, 40) k) AS v FROM generate_series(1, 45000) n;";
 
 fn bucket(endpoint: &str) -> BackfillRunSpec {
     let mut spec = spec("");
@@ -90,7 +90,7 @@ async fn a_backup_streams_to_a_bucket_and_the_whole_run_works_from_there() {
     assert_eq!(ended(&end), (Outcome::Passed, "LossesFound"), "{}", end.verdict.message);
     let end = pod.run(Step::Restore);
     assert_eq!(ended(&end), (Outcome::Passed, "Restored"), "{} {}", end.verdict.message, end.stderr);
-    assert_eq!(database.text("SELECT count(*) FROM large").await, "20000");
+    assert_eq!(database.text("SELECT count(*) FROM large").await, "45000");
     assert_eq!(database.text("SELECT count(*) FROM scenarios WHERE accepted_prompt IS NOT NULL").await, "0");
     let left: Vec<_> = walk(&pod.paths.workspace);
     assert_eq!(left, Vec::<std::path::PathBuf>::new(), "what was fetched is gone");

@@ -37,7 +37,18 @@ impl Store {
         let binary = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server = Command::new(binary)
-            .args(["serve", "s3", "--addr", &format!("127.0.0.1:{port}"), "--config", "", "--vfs-cache-mode", "off"])
+            .args([
+                "serve",
+                "s3",
+                "--addr",
+                &format!("127.0.0.1:{port}"),
+                "--config",
+                "",
+                "--vfs-cache-mode",
+                "off",
+                "--dir-cache-time",
+                "1ms",
+            ])
             .args(["--auth-key", &format!("{KEY_ID},{KEY_SECRET}")])
             .arg(folder.path())
             .stdin(Stdio::null())

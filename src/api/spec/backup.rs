@@ -1,17 +1,28 @@
 //! The backup that is taken and proved before the plan.
 
 use super::destination::Destination;
+use super::dump::{Compression, DumpFormat};
 use crate::api::{duration, quantity};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The backup: `pg_dump -Fc`, read back to its last block before anything else happens.
+/// The backup: `pg_dump`, read back to its last block before anything else happens.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Backup {
     /// Where the dump and the plan file are written.
     pub destination: Destination,
-    /// Disk of step pods for what cannot be streamed: the plan file and a restore out of a bucket. Default: the node's, without a limit.
+    /// One file, or a folder with a file a table. Default: `Custom`.
+    #[serde(default)]
+    pub format: DumpFormat,
+    /// Sessions that dump at once, with `format: Directory`. Default: 2.
+    #[serde(default = "jobs")]
+    #[schemars(range(min = 1, max = 32))]
+    pub jobs: i32,
+    /// How the dump is compressed. Default: the fastest way that needs no newer `pg_restore` than the dump needs anyway.
+    #[serde(default)]
+    pub compression: Compression,
+    /// Disk of step pods for what cannot be streamed: the plan file, a restore out of a bucket, and a dump of many files on its way there. Default: the node's, without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<Scratch>,
     /// A backup older than this is taken again before rows are written, as a duration. Default: `4h`.
@@ -22,6 +33,10 @@ pub struct Backup {
     #[serde(default = "timeout")]
     #[schemars(length(max = 16), regex(pattern = *duration::PATTERN))]
     pub timeout: String,
+}
+
+const fn jobs() -> i32 {
+    2
 }
 
 fn max_age() -> String {

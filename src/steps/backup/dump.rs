@@ -1,10 +1,12 @@
 //! `pg_dump`, watched while it writes: to a file, or through us to where no file can be.
 
 use super::error::BackupError;
-use crate::destination::{DestinationError, Upload};
+use crate::api::spec::DumpFormat;
+use crate::destination::DestinationError;
+use crate::postgres::clients::Dumper;
 use crate::postgres::tools::{ToolLogin, complaint, drain, not_run};
 use crate::steps::StepContext;
-use crate::steps::backup_store::{BackupStore, ManifestFile, Sum};
+use crate::steps::backup_store::{BackupStore, LocalFile, ManifestFile, StoreError, Writer};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -19,6 +21,8 @@ const LOCK_WAIT_MS: &str = "60000";
 pub(super) struct Dump<'a> {
     pub context: &'a StepContext,
     pub login: &'a ToolLogin,
+    /// Who writes it, and how it compresses.
+    pub dumper: &'a Dumper,
     /// Of the snapshot that is held open.
     pub snapshot: &'a str,
     pub estimate_bytes: i64,
@@ -30,6 +34,11 @@ impl Dump<'_> {
     /// Writes the dump to the store under its unfinished name, and says what its files must be.
     pub(super) async fn write(&self, store: &BackupStore, name: &str) -> Result<Vec<ManifestFile>, BackupError> {
         let unfinished = store.destination().unfinished(name);
+        if self.format() == DumpFormat::Directory {
+            let folder = store.draft(&unfinished)?;
+            self.to_file(folder.path()).await?;
+            return self.kept(store, name, &folder).await;
+        }
         match store.destination().local(&unfinished) {
             Some(_) => {
                 self.to_file(store.draft(&unfinished)?.path()).await?;
@@ -42,9 +51,43 @@ impl Dump<'_> {
         }
     }
 
+    /// The files of a folder, in the store. Nobody reads them there yet: the manifest is missing.
+    async fn kept(&self, store: &BackupStore, name: &str, folder: &LocalFile) -> Result<Vec<ManifestFile>, BackupError> {
+        let unfinished = store.destination().unfinished(name);
+        let entries = std::fs::read_dir(folder.path()).map_err(StoreError::workspace)?;
+        let mut inner: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        inner.sort();
+        let mut files = Vec::with_capacity(inner.len());
+        for inner in inner {
+            if self.end.is_cancelled() {
+                return Err(BackupError::Stopped);
+            }
+            let stored = format!("{unfinished}/{inner}");
+            let mut file = if folder.is_in_place() {
+                store.sum(&stored).await?
+            } else {
+                let path = folder.path().join(&inner);
+                let sent = tokio::select! {
+                    sent = store.send(&path, &stored) => sent?,
+                    () = self.end.cancelled() => return Err(BackupError::Stopped),
+                };
+                // Both do not fit on the disk at once when it comes back for the proof.
+                std::fs::remove_file(&path).map_err(StoreError::workspace)?;
+                sent
+            };
+            file.name = format!("{name}/{inner}");
+            files.push(file);
+        }
+        Ok(files)
+    }
+
+    fn format(&self) -> DumpFormat {
+        self.context.input.spec.backup.format
+    }
+
     async fn to_file(&self, path: &Path) -> Result<(), BackupError> {
         let child = self.command().arg("--file").arg(path).stdout(Stdio::null()).spawn().map_err(|e| not_run("pg_dump", e))?;
-        let size = || std::fs::metadata(path).map_or(0, |m| i64::try_from(m.len()).unwrap_or(i64::MAX));
+        let size = || i64::try_from(size(path)).unwrap_or(i64::MAX);
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         let mut child = Watched::new(child);
         loop {
@@ -60,26 +103,23 @@ impl Dump<'_> {
     }
 
     async fn to_store(&self, store: &BackupStore, name: &str) -> Result<ManifestFile, BackupError> {
-        let mut upload = store.write(name, self.estimate_bytes).await?;
-        match self.through(&mut upload).await {
-            Ok(sum) => {
-                upload.finish().await?;
-                Ok(sum.of(name))
-            }
+        let mut writer = store.write(&store.destination().unfinished(name), self.estimate_bytes).await?;
+        match self.through(&mut writer).await {
+            Ok(()) => Ok(writer.finish(name).await?),
             Err(error) => {
-                upload.abort().await;
+                writer.abort().await;
                 Err(error)
             }
         }
     }
 
-    async fn through(&self, upload: &mut Upload) -> Result<Sum, BackupError> {
+    async fn through(&self, writer: &mut Writer) -> Result<(), BackupError> {
         let mut child = self.command().stdout(Stdio::piped()).spawn().map_err(|e| not_run("pg_dump", e))?;
         let Some(mut stdout) = child.stdout.take() else {
             return Err(not_run("pg_dump", std::io::Error::other("it has no stdout")).into());
         };
         let mut child = Watched::new(child);
-        let (sum, mut chunk, mut written) = (Sum::default(), vec![0; 1024 * 1024], 0_i64);
+        let (mut chunk, mut written) = (vec![0; 1024 * 1024], 0_i64);
         loop {
             let read = tokio::select! {
                 read = stdout.read(&mut chunk) => read.map_err(|e| not_run("pg_dump", e))?,
@@ -88,23 +128,25 @@ impl Dump<'_> {
             if read == 0 {
                 break;
             }
-            let bytes = chunk.get(..read).unwrap_or_default();
-            sum.add(bytes);
             tokio::select! {
-                sent = upload.write(bytes) => sent?,
+                sent = writer.write(chunk.get(..read).unwrap_or_default()) => sent?,
                 () = self.end.cancelled() => return Err(BackupError::Stopped),
             }
             written = written.saturating_add(i64::try_from(read).unwrap_or(0));
             self.report(written);
         }
         // Only its exit says that what came was all of it.
-        child.wait().await.map(|()| sum)
+        child.wait().await
     }
 
     fn command(&self) -> Command {
-        let mut command = self.login.command("pg_dump");
+        let mut command = self.login.command(self.dumper.client.program("pg_dump"));
+        match self.format() {
+            DumpFormat::Custom => command.arg("--format=custom"),
+            DumpFormat::Directory => command.args(["--format=directory", "--jobs"]).arg(self.context.input.spec.backup.jobs.to_string()),
+        };
         command
-            .args(["--format=custom", "--no-password", "--lock-wait-timeout", LOCK_WAIT_MS])
+            .args(["--no-password", "--lock-wait-timeout", LOCK_WAIT_MS, "--compress", self.dumper.argument()])
             .arg(format!("--snapshot={}", self.snapshot))
             .arg(format!("--exclude-schema={}", self.context.input.spec.database.ledger_schema))
             .stderr(Stdio::piped());
@@ -113,6 +155,17 @@ impl Dump<'_> {
 
     fn report(&self, written: i64) {
         self.context.reporter.progress(written, self.estimate_bytes.max(written), "bytes");
+    }
+}
+
+/// Bytes of a file, or of all files of a folder; 0 where it is not there yet.
+fn size(path: &Path) -> u64 {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            std::fs::read_dir(path).into_iter().flatten().flatten().filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
+        }
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
     }
 }
 
@@ -144,6 +197,9 @@ fn classify(stderr: &str) -> BackupError {
         return DestinationError::BackupVolumeFull.into();
     }
     let detail = complaint(stderr);
+    if says(&["this build does not support compression", "not built with", "unrecognized compression algorithm"]) {
+        return BackupError::CompressionUnsupported { detail };
+    }
     if says(&["canceling statement due to statement timeout", "canceling statement due to lock timeout", "deadlock detected"]) {
         return BackupError::DumpBlocked { detail };
     }
@@ -164,8 +220,8 @@ fn classify(stderr: &str) -> BackupError {
 
 #[cfg(test)]
 mod tests {
+    use super::StoreError;
     use super::{BackupError, DestinationError, classify};
-    use crate::steps::backup_store::StoreError;
 
     #[test]
     fn what_pg_dump_says_is_told_apart() {

@@ -2,6 +2,7 @@
 
 use crate::destination::DestinationError;
 use crate::postgres::archive::ArchiveError;
+use crate::postgres::clients::ClientError;
 use crate::postgres::{ToolError, describe, is_connection_loss};
 use crate::protocol::Outcome;
 use crate::steps::backup_store::StoreError;
@@ -23,15 +24,14 @@ pub enum BackupError {
     /// A statement failed.
     #[error("while reading the snapshot: {}", describe(.0))]
     SnapshotFailed(#[from] sqlx::Error),
-    /// `pg_dump` must be at least as new as the server.
-    #[error(
-        "pg_dump {client} cannot dump a server of version {server}: use an operator image whose PostgreSQL client is {server} or newer (spec.podTemplate, or the chart's image)"
-    )]
-    ClientTooOld {
-        /// Major version of `pg_dump`.
-        client: i32,
-        /// Major version of the server.
-        server: i32,
+    /// No client of the image can write it.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    /// The client is built without the compression.
+    #[error("pg_dump cannot compress so: {detail}. Set spec.backup.compression: Gzip, or use an image whose client can")]
+    CompressionUnsupported {
+        /// What it said.
+        detail: String,
     },
     /// The dump cannot be written or read.
     #[error("{0}")]
@@ -109,7 +109,8 @@ impl BackupError {
             Self::Tool(error) => error.reason(),
             Self::Archive(error) => error.reason(),
             Self::SnapshotFailed(_) => "SnapshotFailed",
-            Self::ClientTooOld { .. } => "ClientTooOld",
+            Self::Client(error) => error.reason(),
+            Self::CompressionUnsupported { .. } => "CompressionUnsupported",
             Self::Store(error) => error.reason(),
             Self::DumpDiffers { .. } => "DumpDiffers",
             Self::DumpFailed { .. } => "DumpFailed",
@@ -138,7 +139,8 @@ impl BackupError {
             Self::Archive(ArchiveError::Tool(_))
             | Self::Tool(_)
             | Self::SnapshotFailed(_)
-            | Self::ClientTooOld { .. }
+            | Self::Client(_)
+            | Self::CompressionUnsupported { .. }
             | Self::DumpFailed { .. }
             | Self::TableMissing { .. }
             | Self::TableNotInDump { .. } => Outcome::Stalled,

@@ -7,12 +7,13 @@ mod error;
 mod proof;
 mod snapshot;
 
-use super::backup_store::{BackupStore, Manifest};
+use super::backup_store::{BackupStore, Manifest, ManifestDatabase, ManifestFile, manifest};
 use super::session::{Role, Session};
 use super::{StepContext, StepEnd};
 use crate::api::status::BackupStatus;
+use crate::postgres::clients::Dumper;
 use crate::postgres::table_sums::TableSum;
-use crate::postgres::tools::{ToolLogin, major_version};
+use crate::postgres::tools::ToolLogin;
 use crate::protocol::{BackupReport, Outcome, StepReport};
 use dump::Dump;
 use error::BackupError;
@@ -44,28 +45,24 @@ async fn take(context: &StepContext) -> Result<BackupStatus, BackupError> {
     let store = BackupStore::open(context)?;
     let session = Session::of(context, Role::Main)?;
     let login = ToolLogin::new(&session.credentials, &session.options, &context.paths.scratch)?;
-    let stop = &context.stop;
+    let (stop, backup) = (&context.stop, &context.input.spec.backup);
     let prepared = async {
         store.remove_unfinished().await?;
         let snapshot = Snapshot::open(context, &session).await?;
-        let client = major_version("pg_dump").await?;
-        if client < snapshot.server.major() {
-            return Err(BackupError::ClientTooOld { client, server: snapshot.server.major() });
-        }
-        Ok((snapshot, client))
+        let dumper = Dumper::choose(snapshot.server.major(), backup.compression).await?;
+        tracing::info!(why = dumper.why, compression = dumper.compression.name(), "the dump begins");
+        Ok((snapshot, dumper))
     };
-    let (mut snapshot, client) = unless(stop, prepared).await?;
+    let (mut snapshot, dumper) = unless(stop, prepared).await?;
     let name = store.name(Timestamp::now());
-    let (tables, files) = both(context, &login, &mut snapshot, &store, &name).await?;
+    let (tables, files) = both(context, &login, &dumper, &mut snapshot, &store, &name).await?;
     // Proved under its unfinished name; the manifest last: what has one is a backup, whenever we die.
     let proved = async {
-        proof::prove(&store, &name, &files, &snapshot.tables).await?;
+        proof::prove(&store, &name, backup.format, &files, &snapshot.tables).await?;
         store.destination().settle(&name)?;
-        let sha256 = files.first().map(|file| file.sha256.clone()).unwrap_or_default();
-        let size = files.iter().map(|file| file.size).sum();
-        let manifest = Manifest { run_uid: context.input.run.uid.clone(), sha256, files, taken_at: snapshot.taken_at, tables };
+        let manifest = described(context, &snapshot, &dumper, tables, files);
         store.put_manifest(&name, &manifest).await?;
-        Ok(status(&store, &snapshot, client, name, size, manifest.sha256))
+        Ok(status(&store, &manifest, &dumper, name))
     };
     unless(stop, proved).await
 }
@@ -74,13 +71,14 @@ async fn take(context: &StepContext) -> Result<BackupStatus, BackupError> {
 async fn both(
     context: &StepContext,
     login: &ToolLogin,
+    dumper: &Dumper,
     snapshot: &mut Snapshot,
     store: &BackupStore,
     name: &str,
-) -> Result<(Vec<TableSum>, Vec<super::backup_store::ManifestFile>), BackupError> {
+) -> Result<(Vec<TableSum>, Vec<ManifestFile>), BackupError> {
     let end = context.stop.child_token();
     let id = snapshot.id.clone();
-    let dump = Dump { context, login, snapshot: &id, estimate_bytes: snapshot.estimate_bytes, end: &end };
+    let dump = Dump { context, login, dumper, snapshot: &id, estimate_bytes: snapshot.estimate_bytes, end: &end };
     let (tables, files) = tokio::join!(
         async {
             let sums = unless(&end, snapshot.sums()).await;
@@ -103,16 +101,41 @@ async fn unless<T>(stop: &CancellationToken, work: impl Future<Output = Result<T
     }
 }
 
-fn status(store: &BackupStore, snapshot: &Snapshot, client: i32, name: String, size_bytes: i64, sha256: String) -> BackupStatus {
+fn described(context: &StepContext, snapshot: &Snapshot, dumper: &Dumper, tables: Vec<TableSum>, files: Vec<ManifestFile>) -> Manifest {
+    Manifest {
+        run_uid: context.input.run.uid.clone(),
+        sha256: manifest::sha256_of(&files),
+        format: context.input.spec.backup.format,
+        compression: dumper.compression,
+        restore_with: dumper.restore_with(),
+        files,
+        database: ManifestDatabase {
+            id: snapshot.database_id.clone(),
+            name: snapshot.server.database.clone(),
+            server_version: snapshot.server.version.clone(),
+            settings: snapshot.settings.clone(),
+            roles: snapshot.roles.clone(),
+        },
+        lsn: snapshot.lsn.clone(),
+        taken_at: snapshot.taken_at,
+        tables,
+    }
+}
+
+fn status(store: &BackupStore, manifest: &Manifest, dumper: &Dumper, name: String) -> BackupStatus {
     BackupStatus {
         path: store.destination().shown(&name),
         file: name,
-        size_bytes,
-        sha256,
-        server_version: snapshot.server.version.clone(),
-        lsn: snapshot.lsn.clone(),
-        taken_at: Some(snapshot.taken_at),
+        size_bytes: manifest.files.iter().map(|file| file.size).sum(),
+        sha256: manifest.sha256.clone(),
+        format: manifest.format.name().into(),
+        compression: manifest.compression.name().into(),
+        client: dumper.why.clone(),
+        server_version: manifest.database.server_version.clone(),
+        database_id: manifest.database.id.clone(),
+        lsn: manifest.lsn.clone(),
+        taken_at: Some(manifest.taken_at),
         proof: "Read".into(),
-        restore_with: format!("pg_restore >= {client}"),
+        restore_with: manifest.restore_with.clone(),
     }
 }

@@ -1,9 +1,11 @@
 //! The proof `Read`: every file is as it was sent, every block of the dump unpacks, and the rows of every table are in it.
 
 use super::error::BackupError;
-use crate::postgres::archive::{self, Archive};
+use crate::api::spec::DumpFormat;
+use crate::postgres::archive::{self, Archive, Entry};
 use crate::postgres::table_sums::TableName;
 use crate::steps::backup_store::{BackupStore, Hashed, ManifestFile};
+use std::path::Path;
 
 /// Proves a dump that lies in the store under its unfinished name. `Read` is all that it says: restorable is only what
 /// was restored.
@@ -11,11 +13,19 @@ use crate::steps::backup_store::{BackupStore, Hashed, ManifestFile};
 /// # Errors
 /// [`BackupError::DumpDiffers`] where the destination gives back something else, [`BackupError::Archive`] where a block is
 /// missing or broken, [`BackupError::TableNotInDump`].
-pub(super) async fn prove(store: &BackupStore, name: &str, files: &[ManifestFile], tables: &[TableName]) -> Result<(), BackupError> {
+pub(super) async fn prove(
+    store: &BackupStore,
+    name: &str,
+    format: DumpFormat,
+    files: &[ManifestFile],
+    tables: &[TableName],
+) -> Result<(), BackupError> {
     let unfinished = store.destination().unfinished(name);
     let entries = if let Some(path) = store.destination().local(&unfinished) {
-        archive::read_through(Archive::File(&path)).await?;
-        archive::list(Archive::File(&path)).await?
+        whole(&path).await?
+    } else if format == DumpFormat::Directory {
+        // `pg_restore` looks from file to file: they must all be at hand.
+        whole(store.fetch_folder(name, files).await?.path()).await?
     } else {
         let (reader, sum) = Hashed::over(store.read(&unfinished).await?);
         archive::read_through(Archive::Stream(reader)).await?;
@@ -29,4 +39,9 @@ pub(super) async fn prove(store: &BackupStore, name: &str, files: &[ManifestFile
         Some(missing) => Err(BackupError::TableNotInDump { table: missing.quoted.clone() }),
         None => Ok(()),
     }
+}
+
+async fn whole(path: &Path) -> Result<Vec<Entry>, BackupError> {
+    archive::read_through(Archive::File(path)).await?;
+    Ok(archive::list(Archive::File(path)).await?)
 }

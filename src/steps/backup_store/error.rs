@@ -22,6 +22,24 @@ pub enum StoreError {
         /// Where it is.
         path: String,
     },
+    /// The dump is one of another database.
+    #[error(
+        "{path} has the right name, but is a dump of another database ({database}): bring the proved one back, or set spec.abandon: true to give the way back up"
+    )]
+    BackupOfAnotherDatabase {
+        /// Where it is.
+        path: String,
+        /// The database that its manifest names.
+        database: String,
+    },
+    /// The manifest of a dump of many files is gone.
+    #[error(
+        "the manifest beside {path} is not there, and without it nobody knows which files the dump must have: bring it back, or set spec.abandon: true to give the way back up"
+    )]
+    ManifestMissing {
+        /// Where the dump is.
+        path: String,
+    },
     /// The pod's disk is full.
     #[error("the step's own disk is full: set spec.backup.scratch.size to more than the dump has")]
     WorkspaceFull,
@@ -48,6 +66,8 @@ impl StoreError {
             Self::Destination(error) => error.reason(),
             Self::BackupUnknown => "BackupUnknown",
             Self::BackupChanged { .. } => "BackupChanged",
+            Self::BackupOfAnotherDatabase { .. } => "BackupOfAnotherDatabase",
+            Self::ManifestMissing { .. } => "ManifestMissing",
             Self::WorkspaceFull => "WorkspaceFull",
             Self::WorkspaceUnwritable(_) => "WorkspaceUnwritable",
         }
@@ -61,6 +81,8 @@ impl StoreError {
             Self::Destination(_)
             | Self::BackupUnknown
             | Self::BackupChanged { .. }
+            | Self::BackupOfAnotherDatabase { .. }
+            | Self::ManifestMissing { .. }
             | Self::WorkspaceFull
             | Self::WorkspaceUnwritable(_) => Outcome::Stalled,
         }

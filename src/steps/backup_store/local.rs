@@ -5,7 +5,7 @@ use crate::destination::{DestinationError, Reader};
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-/// A local file. One in the workspace goes with this handle: the disk is for one at a time.
+/// A local file, or a folder of them. One in the workspace goes with this handle: the disk is for one at a time.
 #[derive(Debug)]
 pub struct LocalFile {
     path: PathBuf,
@@ -24,18 +24,10 @@ impl LocalFile {
     }
 
     /// A copy in the workspace.
-    pub(super) async fn filled(workspace: &Path, name: &str, mut reader: Reader) -> Result<Self, StoreError> {
+    pub(super) async fn filled(workspace: &Path, name: &str, reader: Reader) -> Result<Self, StoreError> {
         let local = Self::in_workspace(workspace, name)?;
-        let mut file = tokio::fs::File::create(&local.path).await.map_err(StoreError::workspace)?;
-        let mut chunk = vec![0; 1024 * 1024];
-        loop {
-            let read = reader.read(&mut chunk).await.map_err(DestinationError::of_reader)?;
-            if read == 0 {
-                file.flush().await.map_err(StoreError::workspace)?;
-                return Ok(local);
-            }
-            file.write_all(chunk.get(..read).unwrap_or_default()).await.map_err(StoreError::workspace)?;
-        }
+        copy(reader, &local.path).await?;
+        Ok(local)
     }
 
     /// Where it is.
@@ -48,6 +40,19 @@ impl LocalFile {
     #[must_use]
     pub const fn is_in_place(&self) -> bool {
         self.in_place
+    }
+}
+
+/// Copies what comes into a file of the workspace.
+pub(super) async fn copy(mut reader: Reader, path: &Path) -> Result<(), StoreError> {
+    let mut file = tokio::fs::File::create(path).await.map_err(StoreError::workspace)?;
+    let mut chunk = vec![0; 1024 * 1024];
+    loop {
+        let read = reader.read(&mut chunk).await.map_err(DestinationError::of_reader)?;
+        if read == 0 {
+            return file.flush().await.map_err(StoreError::workspace);
+        }
+        file.write_all(chunk.get(..read).unwrap_or_default()).await.map_err(StoreError::workspace)?;
     }
 }
 

@@ -1,8 +1,11 @@
 //! The manifest beside a dump: what was dumped, and what its files must be.
 
+use crate::api::spec::{Compression, DumpFormat};
 use crate::postgres::table_sums::TableSum;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 
 /// How the name of a dump ends.
 pub const DUMP: &str = ".dump";
@@ -15,15 +18,46 @@ const MANIFEST: &str = ".manifest.json";
 pub struct Manifest {
     /// Uid of the run that took it.
     pub run_uid: String,
-    /// SHA-256 of the dump: that of its file.
+    /// SHA-256 of the dump: that of its file; of many files that over their SHA-256 and names, see [`sha256_of`].
     pub sha256: String,
+    /// The archive.
+    #[serde(default)]
+    pub format: DumpFormat,
+    /// How it is compressed.
+    #[serde(default)]
+    pub compression: Compression,
+    /// What a person needs to read it.
+    #[serde(default)]
+    pub restore_with: String,
     /// Its files.
     #[serde(default)]
     pub files: Vec<ManifestFile>,
+    /// Which database it is of.
+    #[serde(default)]
+    pub database: ManifestDatabase,
+    /// Position in the write-ahead log at the snapshot.
+    #[serde(default)]
+    pub lsn: String,
     /// When the snapshot was taken.
     pub taken_at: Timestamp,
     /// Every table with its sum.
     pub tables: Vec<TableSum>,
+}
+
+/// The database of a dump.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ManifestDatabase {
+    /// The server's system identifier and the database's OID.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Version of the server.
+    pub server_version: String,
+    /// Encoding, collation, and what the database sets by itself.
+    pub settings: BTreeMap<String, String>,
+    /// Roles that a restore needs.
+    pub roles: Vec<String>,
 }
 
 /// A file of a dump.
@@ -36,6 +70,18 @@ pub struct ManifestFile {
     pub size: i64,
     /// SHA-256 of its bytes, as stored.
     pub sha256: String,
+}
+
+/// One digest for all files: that of the only one, else over a line for each, as `sha256sum` writes them.
+#[must_use]
+pub fn sha256_of(files: &[ManifestFile]) -> String {
+    match files {
+        [only] => only.sha256.clone(),
+        many => {
+            let lines = many.iter().map(|file| format!("{}  {}\n", file.sha256, file.name));
+            hex::encode(lines.fold(Sha256::new(), |hash, line| hash.chain_update(line)).finalize())
+        }
+    }
 }
 
 /// The name of a dump's manifest.

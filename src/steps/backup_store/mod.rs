@@ -8,15 +8,17 @@ mod hashed;
 mod local;
 pub mod manifest;
 mod proved;
+mod writer;
 
 pub use error::StoreError;
 pub use hashed::{Hashed, Sum};
 pub use local::LocalFile;
-pub use manifest::{Manifest, ManifestFile};
+pub use manifest::{Manifest, ManifestDatabase, ManifestFile};
 pub use proved::ProvedDump;
+pub use writer::Writer;
 
 use super::StepContext;
-use crate::destination::{Destination, DestinationError, Mounts, Reader, S3Files, Upload};
+use crate::destination::{Destination, DestinationError, Mounts, Reader, S3Files};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use tokio::io::AsyncReadExt as _;
@@ -80,12 +82,12 @@ impl BackupStore {
         Ok(())
     }
 
-    /// Begins a file of a dump.
+    /// Begins a file of at most `expected` bytes, as far as that is known.
     ///
     /// # Errors
-    /// [`DestinationError`].
-    pub async fn write(&self, name: &str, expected: i64) -> Result<Upload, DestinationError> {
-        self.destination.write(name, expected).await
+    /// [`StoreError`].
+    pub async fn write(&self, name: &str, expected: i64) -> Result<Writer, StoreError> {
+        Ok(Writer::new(self.destination.write(name, expected).await?))
     }
 
     /// Reads a file as it was written.
@@ -127,28 +129,37 @@ impl BackupStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn keep(&self, draft: &LocalFile, name: &str) -> Result<(), StoreError> {
-        if draft.is_in_place() {
-            return Ok(());
+        if !draft.is_in_place() {
+            self.send(draft.path(), name).await?;
         }
-        let mut file = tokio::fs::File::open(draft.path()).await.map_err(StoreError::workspace)?;
+        Ok(())
+    }
+
+    /// Stores a file of this pod; answers what was stored.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn send(&self, path: &Path, name: &str) -> Result<ManifestFile, StoreError> {
+        let mut file = tokio::fs::File::open(path).await.map_err(StoreError::workspace)?;
         let size = file.metadata().await.map_err(StoreError::workspace)?.len();
-        let mut upload = self.write(name, i64::try_from(size).unwrap_or(i64::MAX)).await?;
+        let mut writer = self.write(name, i64::try_from(size).unwrap_or(i64::MAX)).await?;
         let mut chunk = vec![0; 1024 * 1024];
-        loop {
-            let read = match file.read(&mut chunk).await {
-                Ok(read) => read,
-                Err(error) => {
-                    upload.abort().await;
-                    return Err(StoreError::workspace(error));
+        let sent = loop {
+            match file.read(&mut chunk).await {
+                Ok(0) => break Ok(()),
+                Ok(read) => {
+                    if let Err(error) = writer.write(chunk.get(..read).unwrap_or_default()).await {
+                        break Err(error);
+                    }
                 }
-            };
-            if read == 0 {
-                upload.finish().await?;
-                return Ok(());
+                Err(error) => break Err(StoreError::workspace(error)),
             }
-            if let Err(error) = upload.write(chunk.get(..read).unwrap_or_default()).await {
-                upload.abort().await;
-                return Err(error.into());
+        };
+        match sent {
+            Ok(()) => writer.finish(name).await,
+            Err(error) => {
+                writer.abort().await;
+                Err(error)
             }
         }
     }
@@ -170,6 +181,37 @@ impl BackupStore {
             Some(sha256) if sum.of(name).sha256 != sha256 => Err(StoreError::BackupChanged { path: self.destination.shown(name) }),
             _ => Ok(local),
         }
+    }
+
+    /// The folder of a dump of many files, as [`BackupStore::fetch`]; every file must be as `files` say, and no other be there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn fetch_folder(&self, name: &str, files: &[ManifestFile]) -> Result<LocalFile, StoreError> {
+        let changed = || StoreError::BackupChanged { path: self.destination.shown(name) };
+        let folder = self.draft(name)?;
+        if folder.is_in_place() {
+            let there = std::fs::read_dir(folder.path()).map_err(DestinationError::BackupUnreadable)?.count();
+            if there != files.len() {
+                return Err(changed());
+            }
+        } else {
+            std::fs::create_dir_all(folder.path()).map_err(StoreError::workspace)?;
+        }
+        for file in files {
+            let inner = file.name.strip_prefix(name).and_then(|rest| rest.strip_prefix('/'));
+            let inner = inner.filter(|inner| !inner.contains('/') && *inner != "..").ok_or_else(changed)?;
+            let (reader, sum) = Hashed::over(self.destination.read(&file.name).await?);
+            if folder.is_in_place() {
+                drain(reader).await?;
+            } else {
+                local::copy(reader, &folder.path().join(inner)).await?;
+            }
+            if sum.of(&file.name) != *file {
+                return Err(changed());
+            }
+        }
+        Ok(folder)
     }
 
     /// Writes the manifest of a dump: from now on it is a backup.

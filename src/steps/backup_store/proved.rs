@@ -1,7 +1,9 @@
 //! The dump of the run, if it still is the one that was proved.
 
-use super::{BackupStore, LocalFile, Manifest, StoreError};
+use super::{BackupStore, LocalFile, Manifest, StoreError, manifest};
+use crate::api::spec::DumpFormat;
 use crate::api::status::BackupStatus;
+use crate::destination::DestinationError;
 use crate::steps::StepContext;
 use std::path::Path;
 
@@ -21,9 +23,30 @@ impl ProvedDump {
     pub async fn open(context: &StepContext) -> Result<Self, StoreError> {
         let store = BackupStore::open(context)?;
         let backup = named(context)?;
-        let local = store.fetch(&backup.file, Some(&backup.sha256)).await?;
-        let manifest = store.manifest(&backup.file).await.ok().filter(|m| m.sha256 == backup.sha256);
-        Ok(Self { manifest, local })
+        let path = || store.destination().shown(&backup.file);
+        let beside = store.manifest(&backup.file).await;
+        if let Ok(other) = beside.as_ref()
+            && !backup.database_id.is_empty()
+            && !other.database.id.is_empty()
+            && other.database.id != backup.database_id
+        {
+            return Err(StoreError::BackupOfAnotherDatabase { path: path(), database: other.database.name.clone() });
+        }
+        let is_proved = |m: &Manifest| m.sha256 == backup.sha256 && (m.files.is_empty() || manifest::sha256_of(&m.files) == m.sha256);
+        if backup.format != DumpFormat::Directory.name() {
+            let local = store.fetch(&backup.file, Some(&backup.sha256)).await?;
+            return Ok(Self { manifest: beside.ok().filter(is_proved), local });
+        }
+        // Which files a folder must have, only its manifest says.
+        let manifest = beside.map_err(|error| match error {
+            DestinationError::BackupMissing { .. } => StoreError::ManifestMissing { path: path() },
+            other => other.into(),
+        })?;
+        if !is_proved(&manifest) {
+            return Err(StoreError::BackupChanged { path: path() });
+        }
+        let local = store.fetch_folder(&backup.file, &manifest.files).await?;
+        Ok(Self { manifest: Some(manifest), local })
     }
 
     /// What `pg_restore` reads.

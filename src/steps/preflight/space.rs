@@ -1,8 +1,9 @@
-//! The backup's destination: can it be written, and is there room.
+//! The backup: can its destination be written, is there room, and who writes it.
 
 use super::findings::Findings;
 use crate::api::quantity::{display, parse};
 use crate::destination::{Destination, DestinationError};
+use crate::postgres::clients::Dumper;
 use crate::steps::StepContext;
 use crate::steps::backup_store::{BackupStore, StoreError};
 
@@ -36,6 +37,14 @@ async fn probe(store: &BackupStore, uid: &str) -> Result<(), DestinationError> {
     };
     let listed = destination.list(uid).await.map(|_| ());
     read.and(listed).and(destination.remove(&name).await)
+}
+
+/// A client that can dump this server, as the spec wants it compressed.
+pub(super) async fn client(context: &StepContext, server_major: i32, findings: &mut Findings) {
+    match Dumper::choose(server_major, context.input.spec.backup.compression).await {
+        Ok(dumper) => findings.passed("dump-client", format!("{}; compression {}", dumper.why, dumper.compression.name())),
+        Err(error) => findings.stalled("dump-client", error.reason(), error.to_string()),
+    }
 }
 
 /// Compares the free space with what the spec asks; `Auto` is 1.5 times the estimate.
