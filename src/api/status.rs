@@ -394,6 +394,9 @@ pub struct BackupStatus {
     /// How it is compressed.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub compression: String,
+    /// The public half of the key that it is encrypted for; absent where it is not encrypted.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub encrypted_for: String,
     /// Which `pg_dump` wrote it, and why that one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub client: String,

@@ -76,6 +76,8 @@ pub struct Paths {
     pub s3: PathBuf,
     /// The CA of the bucket's store; missing where there is none.
     pub s3_ca: PathBuf,
+    /// The key by which backups are encrypted; missing where they are not.
+    pub encryption: PathBuf,
     /// A disk of the pod, for what cannot be streamed.
     pub workspace: PathBuf,
     /// Memory-backed scratch, 0700: password files.
@@ -99,6 +101,7 @@ impl Paths {
             backup: root.join("backup"),
             s3: root.join("run/backfill/s3"),
             s3_ca: root.join("run/backfill/s3-ca/ca.crt"),
+            encryption: root.join("run/backfill/encryption/identity"),
             workspace: root.join("run/backfill/workspace"),
             scratch: root.join("run/backfill/scratch"),
             control: root.join("run/backfill/control/annotations"),

@@ -5,6 +5,7 @@
 mod backup;
 mod claim;
 mod dumps;
+mod encryption;
 mod loss_account;
 mod monitor;
 mod preflight;

@@ -22,6 +22,9 @@ pub struct Backup {
     /// How the dump is compressed. Default: the fastest way that needs no newer `pg_restore` than the dump needs anyway.
     #[serde(default)]
     pub compression: Compression,
+    /// Encrypts dump and plan file before they leave the pod. Default: they are written as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
     /// Disk of step pods for what cannot be streamed: the plan file, a restore out of a bucket, and a dump of many files on its way there. Default: the node's, without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<Scratch>,
@@ -45,6 +48,31 @@ fn max_age() -> String {
 
 fn timeout() -> String {
     "6h".into()
+}
+
+/// Encryption at rest, in the format of age: with the key anybody reads it by `age --decrypt`.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Encryption {
+    /// The Secret key with the key, as `age-keygen` writes it. Keep a copy outside of the cluster: without it no backup comes back.
+    pub secret_ref: EncryptionKeyRef,
+}
+
+/// One key of a Secret in the run's namespace.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EncryptionKeyRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in it. Default: `identity`.
+    #[serde(default = "identity")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn identity() -> String {
+    "identity".into()
 }
 
 /// Disk of a step pod that goes with it.

@@ -6,19 +6,32 @@ use serde_json::{Value, json};
 
 /// Pairs of a volume and its mount.
 pub(super) fn volumes(backup: &Backup, read_only: bool) -> Vec<(Value, Value)> {
+    let mut volumes = place(backup, read_only);
+    if let Some(encryption) = &backup.encryption {
+        let items = json!([{"key": encryption.secret_ref.key, "path": "identity"}]);
+        volumes.push((
+            json!({"name": "encryption", "secret": {"secretName": encryption.secret_ref.name, "items": items, "defaultMode": 0o440}}),
+            json!({"name": "encryption", "mountPath": "/run/backfill/encryption", "readOnly": true}),
+        ));
+    }
+    // `pg_restore` reads files, and these are none that it can read in their place.
+    if backup.encryption.is_some() || backup.destination.s3.is_some() {
+        volumes.push(workspace(backup.scratch.as_ref()));
+    }
+    volumes
+}
+
+fn place(backup: &Backup, read_only: bool) -> Vec<(Value, Value)> {
     match backup.destination.place() {
         Some(Place::Claim(claim)) => vec![(
             json!({"name": "backup", "persistentVolumeClaim": {"claimName": claim.claim_name}}),
             json!({"name": "backup", "mountPath": "/backup", "readOnly": read_only}),
         )],
         Some(Place::Bucket(bucket)) => {
-            let mut volumes = vec![
-                (
-                    json!({"name": "s3", "secret": {"secretName": bucket.secret_ref.name, "defaultMode": 0o440}}),
-                    json!({"name": "s3", "mountPath": "/run/backfill/s3", "readOnly": true}),
-                ),
-                workspace(backup.scratch.as_ref()),
-            ];
+            let mut volumes = vec![(
+                json!({"name": "s3", "secret": {"secretName": bucket.secret_ref.name, "defaultMode": 0o440}}),
+                json!({"name": "s3", "mountPath": "/run/backfill/s3", "readOnly": true}),
+            )];
             if let Some(ca) = &bucket.ca_secret_ref {
                 let items = json!([{"key": ca.key, "path": "ca.crt"}]);
                 volumes.push((

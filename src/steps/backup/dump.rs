@@ -39,7 +39,7 @@ impl Dump<'_> {
             self.to_file(folder.path()).await?;
             return self.kept(store, name, &folder).await;
         }
-        match store.destination().local(&unfinished) {
+        match store.local(&unfinished) {
             Some(_) => {
                 self.to_file(store.draft(&unfinished)?.path()).await?;
                 // As the volume gives it back, not as it was sent.

@@ -60,7 +60,7 @@ async fn take(context: &StepContext) -> Result<BackupStatus, BackupError> {
     let proved = async {
         proof::prove(&store, &name, backup.format, &files, &snapshot.tables).await?;
         store.destination().settle(&name)?;
-        let manifest = described(context, &snapshot, &dumper, tables, files);
+        let manifest = described(context, &store, &snapshot, &dumper, tables, files);
         store.put_manifest(&name, &manifest).await?;
         Ok(status(&store, &manifest, &dumper, name))
     };
@@ -101,12 +101,20 @@ async fn unless<T>(stop: &CancellationToken, work: impl Future<Output = Result<T
     }
 }
 
-fn described(context: &StepContext, snapshot: &Snapshot, dumper: &Dumper, tables: Vec<TableSum>, files: Vec<ManifestFile>) -> Manifest {
+fn described(
+    context: &StepContext,
+    store: &BackupStore,
+    snapshot: &Snapshot,
+    dumper: &Dumper,
+    tables: Vec<TableSum>,
+    files: Vec<ManifestFile>,
+) -> Manifest {
     Manifest {
         run_uid: context.input.run.uid.clone(),
         sha256: manifest::sha256_of(&files),
         format: context.input.spec.backup.format,
         compression: dumper.compression,
+        encrypted_for: store.encrypted_for(),
         restore_with: dumper.restore_with(),
         files,
         database: ManifestDatabase {
@@ -130,6 +138,7 @@ fn status(store: &BackupStore, manifest: &Manifest, dumper: &Dumper, name: Strin
         sha256: manifest.sha256.clone(),
         format: manifest.format.name().into(),
         compression: manifest.compression.name().into(),
+        encrypted_for: manifest.encrypted_for.clone().unwrap_or_default(),
         client: dumper.why.clone(),
         server_version: manifest.database.server_version.clone(),
         database_id: manifest.database.id.clone(),

@@ -4,7 +4,7 @@ use super::error::BackupError;
 use crate::api::spec::DumpFormat;
 use crate::postgres::archive::{self, Archive, Entry};
 use crate::postgres::table_sums::TableName;
-use crate::steps::backup_store::{BackupStore, Hashed, ManifestFile};
+use crate::steps::backup_store::{BackupStore, ManifestFile};
 use std::path::Path;
 
 /// Proves a dump that lies in the store under its unfinished name. `Read` is all that it says: restorable is only what
@@ -21,19 +21,19 @@ pub(super) async fn prove(
     tables: &[TableName],
 ) -> Result<(), BackupError> {
     let unfinished = store.destination().unfinished(name);
-    let entries = if let Some(path) = store.destination().local(&unfinished) {
+    let entries = if let Some(path) = store.local(&unfinished) {
         whole(&path).await?
     } else if format == DumpFormat::Directory {
         // `pg_restore` looks from file to file: they must all be at hand.
-        whole(store.fetch_folder(name, files).await?.path()).await?
+        whole(store.fetch_folder(name, &unfinished, files).await?.path()).await?
     } else {
-        let (reader, sum) = Hashed::over(store.read(&unfinished).await?);
+        let (reader, sum) = store.read(&unfinished).await?;
         archive::read_through(Archive::Stream(reader)).await?;
         let read = sum.of(name);
         if !files.contains(&read) {
             return Err(BackupError::DumpDiffers { path: store.destination().shown(name), read: read.size });
         }
-        archive::list(Archive::Stream(store.read(&unfinished).await?)).await?
+        archive::list(Archive::Stream(store.read(&unfinished).await?.0)).await?
     };
     match tables.iter().find(|t| !entries.iter().any(|e| e.is_data_of(&t.schema, &t.name, &t.owner))) {
         Some(missing) => Err(BackupError::TableNotInDump { table: missing.quoted.clone() }),

@@ -40,6 +40,22 @@ pub enum StoreError {
         /// Where the dump is.
         path: String,
     },
+    /// The key is none.
+    #[error("the Secret of spec.backup.encryption holds no key: it must have one as age-keygen writes it, AGE-SECRET-KEY-1…")]
+    EncryptionKeyUnusable,
+    /// It is encrypted for another key.
+    #[error(
+        "{path} is encrypted for another key than that of spec.backup.encryption ({recipient}): bring the key back with which it was written"
+    )]
+    EncryptionKeyWrong {
+        /// Which file.
+        path: String,
+        /// The public half of the key at hand.
+        recipient: String,
+    },
+    /// It could not be encrypted.
+    #[error("the backup could not be encrypted")]
+    EncryptionFailed,
     /// The pod's disk is full.
     #[error("the step's own disk is full: set spec.backup.scratch.size to more than the dump has")]
     WorkspaceFull,
@@ -68,6 +84,9 @@ impl StoreError {
             Self::BackupChanged { .. } => "BackupChanged",
             Self::BackupOfAnotherDatabase { .. } => "BackupOfAnotherDatabase",
             Self::ManifestMissing { .. } => "ManifestMissing",
+            Self::EncryptionKeyUnusable => "EncryptionKeyUnusable",
+            Self::EncryptionKeyWrong { .. } => "EncryptionKeyWrong",
+            Self::EncryptionFailed => "EncryptionFailed",
             Self::WorkspaceFull => "WorkspaceFull",
             Self::WorkspaceUnwritable(_) => "WorkspaceUnwritable",
         }
@@ -83,6 +102,9 @@ impl StoreError {
             | Self::BackupChanged { .. }
             | Self::BackupOfAnotherDatabase { .. }
             | Self::ManifestMissing { .. }
+            | Self::EncryptionKeyUnusable
+            | Self::EncryptionKeyWrong { .. }
+            | Self::EncryptionFailed
             | Self::WorkspaceFull
             | Self::WorkspaceUnwritable(_) => Outcome::Stalled,
         }

@@ -26,6 +26,9 @@ pub struct Manifest {
     /// How it is compressed.
     #[serde(default)]
     pub compression: Compression,
+    /// The public half of the key that its files are encrypted for; absent where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypted_for: Option<String>,
     /// What a person needs to read it.
     #[serde(default)]
     pub restore_with: String,

@@ -3,6 +3,7 @@
 //! Steps call it and need not know which kind of destination it is. What other programs must read is at hand as a local
 //! file: in its place on a volume, else fetched into the workspace, a disk of the pod that goes with it.
 
+mod cipher;
 mod error;
 mod hashed;
 mod local;
@@ -19,6 +20,7 @@ pub use writer::Writer;
 
 use super::StepContext;
 use crate::destination::{Destination, DestinationError, Mounts, Reader, S3Files};
+use cipher::Cipher;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use tokio::io::AsyncReadExt as _;
@@ -30,6 +32,7 @@ const MANIFEST_MOST: u64 = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub struct BackupStore {
     destination: Destination,
+    cipher: Option<Cipher>,
     workspace: PathBuf,
     stem: String,
 }
@@ -45,6 +48,7 @@ impl BackupStore {
         let uid: String = run.uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
         Ok(Self {
             destination: Destination::open(&context.input.spec.backup.destination, mounts)?,
+            cipher: context.input.spec.backup.encryption.as_ref().map(|_| Cipher::from_file(&paths.encryption)).transpose()?,
             workspace: paths.workspace.clone(),
             stem: format!("{}-{}-{uid}-", run.namespace, run.name),
         })
@@ -87,15 +91,33 @@ impl BackupStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn write(&self, name: &str, expected: i64) -> Result<Writer, StoreError> {
-        Ok(Writer::new(self.destination.write(name, expected).await?))
+        let sealer = self.cipher.as_ref().map(Cipher::seal).transpose()?;
+        Ok(Writer::new(self.destination.write(name, expected).await?, sealer))
     }
 
-    /// Reads a file as it was written.
+    /// Reads a file as it was given to the store, and counts and hashes what the destination has.
     ///
     /// # Errors
-    /// [`DestinationError`].
-    pub async fn read(&self, name: &str) -> Result<Reader, DestinationError> {
-        self.destination.read(name).await
+    /// [`StoreError`].
+    pub async fn read(&self, name: &str) -> Result<(Reader, Sum), StoreError> {
+        let (stored, sum) = Hashed::over(self.destination.read(name).await?);
+        let reader = match &self.cipher {
+            Some(cipher) => cipher.open(stored, || self.destination.shown(name)).await?,
+            None => stored,
+        };
+        Ok((reader, sum))
+    }
+
+    /// The public half of the key that files are encrypted for, where they are.
+    #[must_use]
+    pub fn encrypted_for(&self) -> Option<String> {
+        self.cipher.as_ref().map(Cipher::recipient)
+    }
+
+    /// Where a file lies for other programs, if they can read it in its place.
+    #[must_use]
+    pub fn local(&self, name: &str) -> Option<PathBuf> {
+        self.destination.local(name).filter(|_| self.cipher.is_none())
     }
 
     /// Size and SHA-256 of a file as the destination has it.
@@ -115,7 +137,7 @@ impl BackupStore {
     /// # Errors
     /// [`StoreError::WorkspaceUnwritable`].
     pub fn draft(&self, name: &str) -> Result<LocalFile, StoreError> {
-        match self.destination.local(name) {
+        match self.local(name) {
             Some(path) => {
                 std::fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(DestinationError::unwritable)?;
                 Ok(LocalFile::in_place(path))
@@ -169,8 +191,8 @@ impl BackupStore {
     /// # Errors
     /// [`StoreError::BackupChanged`] where it is another file; the others.
     pub async fn fetch(&self, name: &str, expected: Option<&str>) -> Result<LocalFile, StoreError> {
-        let (reader, sum) = Hashed::over(self.destination.read(name).await?);
-        let local = match self.destination.local(name) {
+        let (reader, sum) = self.read(name).await?;
+        let local = match self.local(name) {
             Some(path) => {
                 drain(reader).await?;
                 LocalFile::in_place(path)
@@ -184,10 +206,11 @@ impl BackupStore {
     }
 
     /// The folder of a dump of many files, as [`BackupStore::fetch`]; every file must be as `files` say, and no other be there.
+    /// `stored` is the name under which it lies until it is proved, else `name`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn fetch_folder(&self, name: &str, files: &[ManifestFile]) -> Result<LocalFile, StoreError> {
+    pub async fn fetch_folder(&self, name: &str, stored: &str, files: &[ManifestFile]) -> Result<LocalFile, StoreError> {
         let changed = || StoreError::BackupChanged { path: self.destination.shown(name) };
         let folder = self.draft(name)?;
         if folder.is_in_place() {
@@ -201,7 +224,7 @@ impl BackupStore {
         for file in files {
             let inner = file.name.strip_prefix(name).and_then(|rest| rest.strip_prefix('/'));
             let inner = inner.filter(|inner| !inner.contains('/') && *inner != "..").ok_or_else(changed)?;
-            let (reader, sum) = Hashed::over(self.destination.read(&file.name).await?);
+            let (reader, sum) = self.read(&format!("{stored}/{inner}")).await?;
             if folder.is_in_place() {
                 drain(reader).await?;
             } else {

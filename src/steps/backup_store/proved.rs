@@ -45,7 +45,7 @@ impl ProvedDump {
         if !is_proved(&manifest) {
             return Err(StoreError::BackupChanged { path: path() });
         }
-        let local = store.fetch_folder(&backup.file, &manifest.files).await?;
+        let local = store.fetch_folder(&backup.file, &backup.file, &manifest.files).await?;
         Ok(Self { manifest: Some(manifest), local })
     }
 
