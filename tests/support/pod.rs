@@ -68,6 +68,7 @@ impl Pod {
             spec_hash: "sha256:1".into(),
             backup: None,
             plan: None,
+            backups_in_use: Vec::new(),
             environment: std::collections::BTreeMap::new(),
             take_over_from: None,
             monitor_since: None,
