@@ -116,7 +116,7 @@ async fn both(
     snapshot.close().await;
     match (tables, files) {
         // The other one was only ended.
-        (Err(BackupError::Stopped), Err(error)) | (Err(error), Ok(_) | Err(_)) | (Ok(_), Err(error)) => Err(error),
+        (Err(BackupError::Stopped) | Ok(_), Err(error)) | (Err(error), _) => Err(error),
         (Ok(tables), Ok(files)) => Ok((tables, files)),
     }
 }

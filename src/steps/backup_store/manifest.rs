@@ -82,7 +82,7 @@ pub fn sha256_of(files: &[ManifestFile]) -> String {
         [only] => only.sha256.clone(),
         many => {
             let lines = many.iter().map(|file| format!("{}  {}\n", file.sha256, file.name));
-            hex::encode(lines.fold(Sha256::new(), |hash, line| hash.chain_update(line)).finalize())
+            hex::encode(lines.fold(Sha256::new(), Sha256::chain_update).finalize())
         }
     }
 }
