@@ -31,6 +31,8 @@ pub struct Observed {
     pub after: Vec<AfterObservation>,
     /// Names of runs that were planned after this one, have changed data and have not ended; read on the way back only.
     pub dependents: Vec<String>,
+    /// Where the backups of unfinished runs lie; empty where the run deletes none.
+    pub backups_in_use: Vec<String>,
     /// In a namespace that is being deleted no Job can be made.
     pub namespace_terminating: bool,
     /// The report's ConfigMap is there.

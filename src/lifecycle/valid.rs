@@ -196,6 +196,7 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
         Some(d) if !d.is_zero() => Ok(d),
         _ => Err(Invalid::BadDuration { field: field.into(), text: text.into() }),
     };
+    check_scratch(spec)?;
     positive("database.statementTimeout", &spec.database.statement_timeout)?;
     if let Some(sql) = &spec.backfill.sql {
         check_settings(sql)?;
@@ -229,6 +230,15 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
         spec: spec.clone(),
         meta,
     })
+}
+
+fn check_scratch(spec: &BackfillRunSpec) -> Result<(), Invalid> {
+    match &spec.backup.scratch {
+        Some(scratch) if quantity::parse(&scratch.size).is_none_or(|bytes| bytes == 0) => {
+            Err(Invalid::BadQuantity { field: "backup.scratch.size".into(), text: scratch.size.clone() })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// What may change while the run applies. A pause and a hold may be zero.
@@ -360,7 +370,7 @@ pub(super) fn canonical(value: serde_json::Value) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{Invalid, check_settings, spec_hash};
+    use super::{Invalid, check_scratch, check_settings, spec_hash};
     use crate::api::spec::{BackfillRunSpec, SqlBackfill};
     use serde_json::json;
 
@@ -384,6 +394,23 @@ mod tests {
             assert!(matches!(refused, Err(Invalid::BadQuantity { .. })), "{rate}");
         }
         assert_eq!(check_settings(&sql("batch: {pause: 0s}, throttle: {hold: 0s, maxWalRate: 50Mi}")), Ok(()));
+    }
+
+    #[test]
+    fn scratch_of_no_size_is_refused_with_its_place() {
+        let spec = |size: &str| -> BackfillRunSpec {
+            serde_json::from_value(json!({
+                "database": {"secretRef": {"name": "db"}},
+                "backup": {"destination": {"s3": {"bucket": "dumps", "secretRef": {"name": "key"}}}, "scratch": {"size": size}},
+                "backfill": {"sql": sql("")},
+            }))
+            .unwrap()
+        };
+        assert_eq!(check_scratch(&spec("20Gi")), Ok(()));
+        for size in ["0", "99999999Pi"] {
+            let Err(Invalid::BadQuantity { field, .. }) = check_scratch(&spec(size)) else { panic!("{size}") };
+            assert_eq!(field, "backup.scratch.size");
+        }
     }
 
     #[test]

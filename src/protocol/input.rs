@@ -39,6 +39,9 @@ pub struct StepInput {
     /// The plan, once there is one (without samples).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
+    /// Backup: where those of unfinished runs lie, which are never deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups_in_use: Vec<String>,
     /// Preflight: literal values of the workload's environment that the run asks about, by name. Those that come from
     /// Secrets are files in `Paths::environment` instead.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -72,6 +75,14 @@ pub struct Paths {
     pub environment: PathBuf,
     /// The backup volume.
     pub backup: PathBuf,
+    /// A folder with the access key of the bucket, a file a key of its Secret; missing where there is none.
+    pub s3: PathBuf,
+    /// The CA of the bucket's store; missing where there is none.
+    pub s3_ca: PathBuf,
+    /// The key by which backups are encrypted; missing where they are not.
+    pub encryption: PathBuf,
+    /// A disk of the pod, for what cannot be streamed.
+    pub workspace: PathBuf,
     /// Memory-backed scratch, 0700: password files.
     pub scratch: PathBuf,
     /// The pod's annotations, as the downward API writes them.
@@ -91,6 +102,10 @@ impl Paths {
             ca: root.join("run/backfill/ca/ca.crt"),
             environment: root.join("run/backfill/environment"),
             backup: root.join("backup"),
+            s3: root.join("run/backfill/s3"),
+            s3_ca: root.join("run/backfill/s3-ca/ca.crt"),
+            encryption: root.join("run/backfill/encryption/identity"),
+            workspace: root.join("run/backfill/workspace"),
             scratch: root.join("run/backfill/scratch"),
             control: root.join("run/backfill/control/annotations"),
             termination: root.join("dev/termination-log"),

@@ -6,6 +6,8 @@ mod backfill;
 mod backup;
 mod batch;
 mod database;
+mod destination;
+mod dump;
 mod flag;
 mod jobs;
 mod monitor;
@@ -24,9 +26,11 @@ pub use approval::{Approval, ApprovalEntry, ApprovalPolicy, OnChange};
 pub use backfill::{
     Audit, Backfill, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill, Validation,
 };
-pub use backup::{Backup, Destination, PvcDestination};
+pub use backup::{Backup, Encryption, EncryptionKeyRef, Retain, Scratch};
 pub use batch::{BATCH_MAX, Batch, BatchRows};
 pub use database::{Database, SecretKeyRef, SecretKeys, SecretRef, Tls, TlsMode};
+pub use destination::{Destination, Place, PvcDestination, S3Destination, S3SecretKeys, S3SecretRef};
+pub use dump::{Compression, DumpFormat};
 pub use flag::{ConfigMapFlag, FeatureFlag, FlagProvider};
 pub use jobs::{AddedColumn, Migrations, TeamJob};
 pub use monitor::{LogPattern, Logs, Monitor, Notification, NotificationEvent, OnMonitorFailure};

@@ -2,6 +2,7 @@
 
 mod admission;
 mod after;
+mod backups;
 mod config_maps;
 mod job;
 mod pod;
@@ -46,6 +47,9 @@ pub(super) async fn observe(
         observed.messages = admission::messages(run);
     }
     observed.references = references::observe(context, valid, status).await?;
+    if valid.spec.backup.retain.is_some() && !status.mutation_started {
+        observed.backups_in_use = backups::in_use(context).await?;
+    }
     if needs_flag(status) {
         observed.flag = flag(context, valid).await;
     }
