@@ -118,7 +118,13 @@ impl ToolLogin {
 /// A command without a login, for tools that only read files. It inherits nothing but PATH, and dies with its handle.
 #[must_use]
 pub fn command(tool: &'static str) -> Command {
-    let mut command = Command::new(tool);
+    command_at(Path::new(tool))
+}
+
+/// As [`command`], of a program that is not on PATH.
+#[must_use]
+pub fn command_at(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.env_clear();
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);

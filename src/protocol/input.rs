@@ -43,6 +43,9 @@ pub struct StepInput {
     /// Secrets are files in `Paths::environment` instead.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
+    /// Rehearse: what its space is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<RehearsalInput>,
     /// Claim: uid of a holder that the controller knows to be finished or gone; its claim may be taken over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub take_over_from: Option<String>,
@@ -55,6 +58,16 @@ pub struct StepInput {
     /// Monitor: when the watch ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitor_until: Option<Timestamp>,
+}
+
+/// What a rehearsal is told of its space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RehearsalInput {
+    /// What the copy and all that belongs to it may take, in bytes.
+    pub storage_bytes: i64,
+    /// What the database took at preflight, in bytes.
+    pub database_bytes: i64,
 }
 
 /// Where a step finds its files. In a pod these are the defaults; tests point them elsewhere.
@@ -72,6 +85,8 @@ pub struct Paths {
     pub environment: PathBuf,
     /// The backup volume.
     pub backup: PathBuf,
+    /// Rehearse: the disk for the scratch server; missing elsewhere.
+    pub rehearsal: PathBuf,
     /// Memory-backed scratch, 0700: password files.
     pub scratch: PathBuf,
     /// The pod's annotations, as the downward API writes them.
@@ -91,6 +106,7 @@ impl Paths {
             ca: root.join("run/backfill/ca/ca.crt"),
             environment: root.join("run/backfill/environment"),
             backup: root.join("backup"),
+            rehearsal: root.join("rehearsal"),
             scratch: root.join("run/backfill/scratch"),
             control: root.join("run/backfill/control/annotations"),
             termination: root.join("dev/termination-log"),

@@ -1,6 +1,7 @@
 //! The dump on the backup volume and the manifest beside it: names, sums, and how they come to be there whole.
 
 use super::StepContext;
+use crate::postgres::origin::Origin;
 use crate::postgres::table_sums::TableSum;
 use jiff::Timestamp;
 use rustix::fs::{Advice, fadvise};
@@ -22,6 +23,9 @@ pub struct Manifest {
     pub taken_at: Timestamp,
     /// Every table with its sum.
     pub tables: Vec<TableSum>,
+    /// The database that was dumped: what a server must be like for the dump to fit it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// Where the files of this run's backups lie.

@@ -164,6 +164,7 @@ mod tests {
 
     fn losses(applied: Option<&[TableSum]>, own: Option<&[&str]>, now: &[TableSum]) -> Vec<String> {
         let manifest = Manifest {
+            origin: None,
             run_uid: "u".into(),
             sha256: String::new(),
             taken_at: jiff::Timestamp::UNIX_EPOCH,

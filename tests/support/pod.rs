@@ -67,6 +67,7 @@ impl Pod {
             backup: None,
             plan: None,
             environment: std::collections::BTreeMap::new(),
+            rehearsal: None,
             take_over_from: None,
             monitor_since: None,
             monitor_from: None,

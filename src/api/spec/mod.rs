@@ -3,6 +3,7 @@
 mod approval;
 mod backfill;
 mod backup;
+mod rehearsal;
 mod batch;
 mod database;
 mod flag;
@@ -22,7 +23,8 @@ pub use approval::{Approval, ApprovalEntry, ApprovalPolicy, OnChange};
 pub use backfill::{
     Audit, Backfill, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill, Validation,
 };
-pub use backup::{Backup, Destination, PvcDestination};
+pub use backup::{Backup, Destination, Proof, PvcDestination};
+pub use rehearsal::Rehearsal;
 pub use batch::{BATCH_MAX, Batch, BatchRows};
 pub use database::{Database, SecretKeyRef, SecretKeys, SecretRef, Tls, TlsMode};
 pub use flag::{ConfigMapFlag, FeatureFlag, FlagProvider};

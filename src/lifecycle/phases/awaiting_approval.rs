@@ -1,6 +1,6 @@
 //! Waiting for people: for a plan, or for what a restore would lose.
 
-use super::{rolling_back, terminal};
+use super::{rehearsal, rolling_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::status::{PlanStatus, Subject};
@@ -13,7 +13,8 @@ use std::time::Duration;
 pub(super) fn ask_for_plan(pass: &mut Pass<'_>, reason: &str) {
     let Some(plan) = pass.status.plan.clone() else { return };
     pass.enter(Phase::AwaitingApproval, reason, "the plan is ready");
-    approval::ask(pass, Subject::Plan, plan.digest.clone(), question(&plan));
+    let question = question(&plan) + &rehearsal::remark(pass);
+    approval::ask(pass, Subject::Plan, plan.digest.clone(), question);
 }
 
 fn question(plan: &PlanStatus) -> String {
@@ -77,6 +78,10 @@ fn approved(pass: &mut Pass<'_>) {
         pass.status.awaiting = None;
         return rolling_back::restore(pass, "RestoreApproved");
     }
+    // What is asked for by now is in the spec, and an approval is worth no more than the proof that it saw.
+    if !pass.status.mutation_started && rehearsal::is_due(pass) {
+        return pass.enter(Phase::BackingUp, "NotRehearsed", "the backup is not proved as backup.proof asks: it is taken again, and rehearsed");
+    }
     if !pass.status.mutation_started && backup_too_old(pass) {
         return pass.enter(Phase::BackingUp, "BackupTooOld", "the backup is older than backup.maxAge: it is taken again");
     }
@@ -102,7 +107,7 @@ fn begin_mutation(pass: &mut Pass<'_>) {
     }
 }
 
-fn backup_too_old(pass: &Pass<'_>) -> bool {
+pub(super) fn backup_too_old(pass: &Pass<'_>) -> bool {
     let taken = pass.status.backup.as_ref().and_then(|b| b.taken_at);
     taken.is_none_or(|taken| later(taken, pass.run.backup_max_age) < pass.now)
 }

@@ -61,7 +61,13 @@ async fn take(context: &StepContext) -> Result<BackupStatus, BackupError> {
     // Proved under its unfinished name, and the manifest first: what has the name of a dump is one, whenever we die.
     dump_file::sync(&partial).map_err(BackupError::unwritable)?;
     let backup = read_back(context, &snapshot, client, &file, &partial).await?;
-    let manifest = Manifest { run_uid: context.input.run.uid.clone(), sha256: backup.sha256.clone(), taken_at: snapshot.taken_at, tables };
+    let manifest = Manifest {
+        run_uid: context.input.run.uid.clone(),
+        sha256: backup.sha256.clone(),
+        taken_at: snapshot.taken_at,
+        tables,
+        origin: Some(snapshot.origin.clone()),
+    };
     dump_file::write_manifest(&path, &manifest).map_err(BackupError::unwritable)?;
     dump_file::seal(&partial, &path).map_err(BackupError::unwritable)?;
     Ok(backup)

@@ -1,6 +1,7 @@
 //! The snapshot that dump and sums are read from, held open by one idle transaction.
 
 use super::error::BackupError;
+use crate::postgres::origin::Origin;
 use crate::postgres::table_sums::{self, TableName, TableSum};
 use crate::postgres::{ServerFacts, facts};
 use crate::steps::StepContext;
@@ -23,6 +24,8 @@ pub(super) struct Snapshot {
     pub taken_at: Timestamp,
     /// The server.
     pub server: ServerFacts,
+    /// The database: what a server must be like for its dump to fit.
+    pub origin: Origin,
     /// What the dump may grow to at most, without compression.
     pub estimate_bytes: i64,
 }
@@ -37,6 +40,7 @@ impl Snapshot {
         );
         sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await?;
         let server = facts(&mut connection).await?;
+        let origin = Origin::read(&mut connection).await?;
         let row = sqlx::query(
             "SELECT pg_export_snapshot() AS id, pg_current_wal_lsn()::text AS lsn, (extract(epoch FROM now()) * 1000000)::int8 AS micros",
         )
@@ -60,6 +64,7 @@ impl Snapshot {
             lsn: row.try_get("lsn")?,
             taken_at: Timestamp::from_microsecond(micros).unwrap_or_else(|_| Timestamp::now()),
             server,
+            origin,
             estimate_bytes: run_tables::dump_estimate(&mut connection).await?,
             connection: Some(connection),
         })
