@@ -8,6 +8,7 @@
 //! | [`protocol`] | what controller and steps say to each other | `api` |
 //! | [`lifecycle`] | the pure core: what happens next | `api`, `protocol` |
 //! | [`config`] | the operator's own configuration | nobody |
+//! | [`destination`] | where the files of backups lie: a volume or a bucket | `api` |
 //! | [`flags`] | feature flags, a file a provider | `api` |
 //! | [`notify`] | channels, and what they are told | `api`, `config` |
 //! | [`reference`] | the API reference, out of the definition | `api` |
@@ -21,6 +22,7 @@
 pub mod api;
 pub mod config;
 pub mod controller;
+pub mod destination;
 pub mod engine;
 pub mod flags;
 pub mod lifecycle;

@@ -395,10 +395,25 @@ pub struct BackupStatus {
     pub file: String,
     /// Size in bytes.
     pub size_bytes: i64,
-    /// SHA-256 of the file.
+    /// SHA-256 of the file; of a folder, over the SHA-256 and name of every file in it.
     pub sha256: String,
+    /// `Custom`, or `Directory`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub format: String,
+    /// How it is compressed.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub compression: String,
+    /// The public half of the key that it is encrypted for; absent where it is not encrypted.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub encrypted_for: String,
+    /// Which `pg_dump` wrote it, and why that one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub client: String,
     /// Version of the server.
     pub server_version: String,
+    /// Which database it is of: the server's system identifier and the database's OID.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub database_id: String,
     /// Write-ahead log position at the dump's snapshot.
     pub lsn: String,
     /// When the snapshot was taken.

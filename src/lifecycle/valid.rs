@@ -198,6 +198,7 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
         Some(d) if !d.is_zero() => Ok(d),
         _ => Err(Invalid::BadDuration { field: field.into(), text: text.into() }),
     };
+    check_scratch(spec)?;
     positive("database.statementTimeout", &spec.database.statement_timeout)?;
     if let Some(sql) = &spec.backfill.sql {
         check_settings(sql)?;
@@ -248,6 +249,15 @@ fn storage(rehearsal: &Rehearsal) -> Result<Option<i64>, Invalid> {
     match quantity::parse(text) {
         Some(bytes) if bytes > 0 => Ok(Some(bytes)),
         _ => Err(Invalid::BadQuantity { field: "backup.rehearsal.storage".into(), text: text.clone() }),
+    }
+}
+
+fn check_scratch(spec: &BackfillRunSpec) -> Result<(), Invalid> {
+    match &spec.backup.scratch {
+        Some(scratch) if quantity::parse(&scratch.size).is_none_or(|bytes| bytes == 0) => {
+            Err(Invalid::BadQuantity { field: "backup.scratch.size".into(), text: scratch.size.clone() })
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

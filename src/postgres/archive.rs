@@ -1,9 +1,13 @@
-//! The files that `pg_dump -Fc` writes: reading them through, and what is in them.
+//! What `pg_dump` writes: reading them through, and what is in them.
 
-use super::tools::{ToolError, command, complaint, not_run};
+use super::clients;
+use super::tools::{ToolError, complaint, not_run};
 use std::path::Path;
+use std::pin::Pin;
 use std::process::Stdio;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::ChildStdin;
 
 /// Why a dump cannot be used.
 #[derive(Debug, Error)]
@@ -14,6 +18,9 @@ pub enum ArchiveError {
         /// What `pg_restore` said.
         detail: String,
     },
+    /// Its bytes could not be had.
+    #[error("the dump cannot be read: {0}")]
+    SourceFailed(#[source] std::io::Error),
     /// `pg_restore` cannot be used.
     #[error("{0}")]
     Tool(#[from] ToolError),
@@ -25,6 +32,7 @@ impl ArchiveError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::DumpUnreadable { .. } => "DumpUnreadable",
+            Self::SourceFailed(_) => "BackupUnreadable",
             Self::Tool(error) => error.reason(),
         }
     }
@@ -58,35 +66,76 @@ impl Entry {
     }
 }
 
+/// An archive to read.
+pub enum Archive<'a> {
+    /// A file, or the folder of a dump of many.
+    File(&'a Path),
+    /// Its bytes as they come, from the beginning.
+    Stream(Pin<Box<dyn AsyncRead + Send>>),
+}
+
 /// The table of contents.
 ///
 /// # Errors
 /// [`ArchiveError`].
-pub async fn list(file: &Path) -> Result<Vec<Entry>, ArchiveError> {
-    let output = command("pg_restore").arg("--list").arg(file).output().await.map_err(|e| not_run("pg_restore", e))?;
-    if !output.status.success() {
-        return Err(ArchiveError::DumpUnreadable { detail: complaint(&String::from_utf8_lossy(&output.stderr)) });
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(Entry::parse).collect())
+pub async fn list(archive: Archive<'_>) -> Result<Vec<Entry>, ArchiveError> {
+    let listed = pg_restore(&["--list"], archive, Stdio::piped()).await?;
+    Ok(String::from_utf8_lossy(&listed).lines().filter_map(Entry::parse).collect())
 }
 
 /// Reads and unpacks every block. The table of contents alone proves nothing: it is whole in a dump cut in half.
 ///
 /// # Errors
-/// [`ArchiveError::DumpUnreadable`] where any block is missing or broken.
-pub async fn read_through(file: &Path) -> Result<(), ArchiveError> {
-    let output = command("pg_restore")
-        .args(["--file", "/dev/null"])
-        .arg(file)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .output()
-        .await
-        .map_err(|e| not_run("pg_restore", e))?;
+/// [`ArchiveError::DumpUnreadable`] where any block is missing or broken, [`ArchiveError::SourceFailed`].
+pub async fn read_through(archive: Archive<'_>) -> Result<(), ArchiveError> {
+    pg_restore(&["--file", "/dev/null"], archive, Stdio::null()).await.map(|_| ())
+}
+
+async fn pg_restore(arguments: &[&str], archive: Archive<'_>, stdout: Stdio) -> Result<Vec<u8>, ArchiveError> {
+    let broken = |e| not_run("pg_restore", e);
+    let mut command = clients::pg_restore().await?;
+    command.args(arguments).stdout(stdout).stderr(Stdio::piped());
+    match archive {
+        Archive::File(file) => {
+            let child = command.arg(file).spawn().map_err(broken)?;
+            judged(&child.wait_with_output().await.map_err(broken)?, Ok(()))
+        }
+        Archive::Stream(mut bytes) => {
+            let mut child = command.stdin(Stdio::piped()).spawn().map_err(broken)?;
+            let Some(stdin) = child.stdin.take() else { return Err(broken(std::io::Error::other("it has no stdin")).into()) };
+            // What it prints is read meanwhile: a table of contents may be longer than a pipe.
+            let reading = tokio::spawn(child.wait_with_output());
+            let fed = feed(&mut bytes, stdin).await;
+            let output = reading.await.map_err(std::io::Error::other).and_then(|output| output).map_err(broken)?;
+            judged(&output, fed)
+        }
+    }
+}
+
+/// What `pg_restore` says counts only where it has seen what was there.
+fn judged(output: &std::process::Output, fed: std::io::Result<()>) -> Result<Vec<u8>, ArchiveError> {
+    fed.map_err(ArchiveError::SourceFailed)?;
     if output.status.success() {
-        return Ok(());
+        return Ok(output.stdout.clone());
     }
     Err(ArchiveError::DumpUnreadable { detail: complaint(&String::from_utf8_lossy(&output.stderr)) })
+}
+
+/// Passes everything on, to the last byte of the source: `pg_restore` may have seen enough before.
+async fn feed(bytes: &mut Pin<Box<dyn AsyncRead + Send>>, stdin: ChildStdin) -> std::io::Result<()> {
+    let mut stdin = Some(stdin);
+    let mut chunk = vec![0; 256 * 1024];
+    loop {
+        let read = bytes.read(&mut chunk).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        if let Some(pipe) = &mut stdin
+            && pipe.write_all(chunk.get(..read).unwrap_or_default()).await.is_err()
+        {
+            stdin = None;
+        }
+    }
 }
 
 #[cfg(test)]

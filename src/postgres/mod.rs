@@ -5,6 +5,7 @@
 //! Nothing in here puts a password into an argument, an environment variable, an error or a log line.
 
 pub mod archive;
+pub mod clients;
 mod connect;
 mod credentials;
 mod failure;
@@ -17,6 +18,6 @@ mod uri;
 pub use connect::{ConnectError, ConnectOptions, connect};
 pub use credentials::{Credentials, CredentialsError};
 pub use failure::{describe, is_connection_loss, sqlstate};
-pub use server::{ServerFacts, facts, system_identifier};
+pub use server::{ServerFacts, database_id, facts, system_identifier};
 pub use tools::{ToolError, ToolLogin};
 pub use uri::uri_target;

@@ -53,6 +53,20 @@ pub async fn facts(connection: &mut PgConnection) -> Result<ServerFacts, sqlx::E
     })
 }
 
+/// The cluster's identifier and the database's OID. Where the role may not ask for the first, the server's own address
+/// stands for it: still the same behind every name, though not after the server has moved.
+///
+/// # Errors
+/// Those of the driver.
+pub async fn database_id(connection: &mut PgConnection, server: &ServerFacts) -> Result<String, sqlx::Error> {
+    if let Some(identifier) = system_identifier(connection).await? {
+        return Ok(format!("{identifier}/{}", server.oid));
+    }
+    let address: Option<String> =
+        sqlx::query_scalar("SELECT host(inet_server_addr()) || ':' || inet_server_port()").fetch_one(connection).await?;
+    Ok(format!("{}/{}", address.unwrap_or_else(|| "local".into()), server.oid))
+}
+
 /// The cluster's own identifier: the same behind every name and address. `None` where the role may not ask.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use super::credentials::Credentials;
 use super::failure::shown;
 use crate::api::spec::TlsMode;
 use secrecy::ExposeSecret as _;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -108,7 +108,7 @@ impl ToolLogin {
 
     /// A command of this login.
     #[must_use]
-    pub fn command(&self, tool: &'static str) -> Command {
+    pub fn command(&self, tool: impl AsRef<OsStr>) -> Command {
         let mut command = command(tool);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
@@ -117,14 +117,8 @@ impl ToolLogin {
 
 /// A command without a login, for tools that only read files. It inherits nothing but PATH, and dies with its handle.
 #[must_use]
-pub fn command(tool: &'static str) -> Command {
-    command_at(Path::new(tool))
-}
-
-/// As [`command`], of a program that is not on PATH.
-#[must_use]
-pub fn command_at(program: &Path) -> Command {
-    let mut command = Command::new(program);
+pub fn command(tool: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(tool);
     command.env_clear();
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);

@@ -87,6 +87,14 @@ pub struct Paths {
     pub backup: PathBuf,
     /// Rehearse: the disk for the scratch server; missing elsewhere.
     pub rehearsal: PathBuf,
+    /// A folder with the access key of the bucket, a file a key of its Secret; missing where there is none.
+    pub s3: PathBuf,
+    /// The CA of the bucket's store; missing where there is none.
+    pub s3_ca: PathBuf,
+    /// The key by which backups are encrypted; missing where they are not.
+    pub encryption: PathBuf,
+    /// A disk of the pod, for what cannot be streamed.
+    pub workspace: PathBuf,
     /// Memory-backed scratch, 0700: password files.
     pub scratch: PathBuf,
     /// The pod's annotations, as the downward API writes them.
@@ -107,6 +115,10 @@ impl Paths {
             environment: root.join("run/backfill/environment"),
             backup: root.join("backup"),
             rehearsal: root.join("rehearsal"),
+            s3: root.join("run/backfill/s3"),
+            s3_ca: root.join("run/backfill/s3-ca/ca.crt"),
+            encryption: root.join("run/backfill/encryption/identity"),
+            workspace: root.join("run/backfill/workspace"),
             scratch: root.join("run/backfill/scratch"),
             control: root.join("run/backfill/control/annotations"),
             termination: root.join("dev/termination-log"),

@@ -2,7 +2,7 @@
 
 use super::format;
 use crate::api::Phase;
-use crate::api::spec::{BackfillRunSpec, SampleShow};
+use crate::api::spec::{BackfillRunSpec, Place, SampleShow};
 use crate::api::status::{BackfillRunStatus, CheckResult, Step, StepResult, StepStatus};
 use serde::Serialize;
 
@@ -45,12 +45,16 @@ impl Facts<'_> {
     fn preflight(&self) -> Row {
         let preflight = self.spec.preflight.as_ref();
         let (environment, checks) = preflight.map_or((0, 0), |p| (p.environment.len(), p.checks.len()));
-        let claim = &self.spec.backup.destination.persistent_volume_claim;
+        let place = match self.spec.backup.destination.place() {
+            Some(Place::Claim(claim)) => claim.claim_name.clone(),
+            Some(Place::Bucket(bucket)) => format!("the bucket {}", bucket.bucket),
+            None => "no destination".into(),
+        };
         let release = self.spec.release.as_ref().map_or("no release".into(), |r| format!("the release of {}", r.workload_ref.name));
         let backup = self.status.backup.as_ref();
         Row {
             name: "Preflight and backup",
-            asked: format!("{release}; variables: {environment}; SQL checks: {checks}; a dump on {}", claim.claim_name),
+            asked: format!("{release}; variables: {environment}; SQL checks: {checks}; a dump on {place}"),
             done: self.done(&[Step::Preflight, Step::Backup]),
             result: sentence([
                 self.checks(&[Phase::Preflight]),

@@ -1,9 +1,11 @@
 //! `apply`: writes the approved plan.
 
+use super::backup_store::{BackupStore, LocalFile, StoreError};
 use super::session::{Role, Session};
 use super::{Reporter, StepContext, StepEnd, engine_ends};
 use crate::api::spec::SqlBackfill;
 use crate::api::status::{PlanStatus, ResultStatus};
+use crate::destination::DestinationError;
 use crate::engine::apply::{self, ApplyError, ApplyOptions, Ending, Observer, Retries};
 use crate::engine::ledger::Ledger;
 use crate::engine::throttle::{Held, Remark};
@@ -21,9 +23,26 @@ pub async fn run(context: &StepContext) -> StepEnd {
         Err(error) => return error.end(),
     };
     let ledger = Ledger::of(&input.spec.database.ledger_schema, &input.run);
-    match write(context, &session, &ledger, spec, plan).await {
+    let file = match plan_file(context, plan).await {
+        Ok(file) => file,
+        Err(error) => return error.end(),
+    };
+    match write(context, &session, &ledger, spec, plan, &file).await {
         Ok((ending, result)) => end(ending, result),
         Err(error) => failed(&error),
+    }
+}
+
+/// The plan file as the loader reads it, which compares it with what was approved.
+async fn plan_file(context: &StepContext, plan: &PlanStatus) -> Result<LocalFile, StoreError> {
+    let store = BackupStore::open(context)?;
+    match store.draft(&plan.file)? {
+        there if there.is_in_place() => Ok(there),
+        // One that is gone may be loaded already: the loader misses it only if it needs it.
+        absent => match store.fetch(&plan.file, None).await {
+            Err(StoreError::Destination(DestinationError::BackupMissing { .. })) => Ok(absent),
+            other => other,
+        },
     }
 }
 
@@ -33,6 +52,7 @@ async fn write(
     ledger: &Ledger,
     spec: &SqlBackfill,
     plan: &PlanStatus,
+    plan_file: &LocalFile,
 ) -> Result<(Ending, ResultStatus), ApplyError> {
     let options = ApplyOptions {
         run: &context.input.run,
@@ -41,7 +61,7 @@ async fn write(
         ledger,
         spec,
         plan,
-        plan_file: &context.paths.backup.join(&plan.file),
+        plan_file: plan_file.path(),
         control: &context.paths.control,
         stop: &context.stop,
         retries: Retries::default(),

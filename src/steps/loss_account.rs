@@ -5,10 +5,11 @@
 //! script writes, so all are compared with what it left.
 
 use super::applied_sums::{self, APPLIED};
-use super::dump_file::{self, Manifest};
+use super::backup_store::{BackupStore, Manifest, StoreError};
 use super::session::{Role, SessionError, open};
 use super::{StepContext, StepEnd, run_tables};
 use crate::api::status::LossStatus;
+use crate::destination::DestinationError;
 use crate::postgres::table_sums::{self, TableSum};
 use crate::postgres::{describe, is_connection_loss};
 use crate::protocol::{LossReport, Outcome, StepReport};
@@ -26,12 +27,21 @@ enum LossError {
     Session(#[from] SessionError),
     #[error("while measuring the tables: {}", describe(.0))]
     SumsFailed(#[from] sqlx::Error),
-    #[error("there is no proved backup to compare with: the run's status has none")]
-    BackupUnknown,
-    #[error(
-        "the manifest beside the dump {path} cannot be read ({source}): bring it back, or set spec.rollback.method: Undo or spec.abandon: true"
-    )]
-    ManifestMissing { path: String, source: std::io::Error },
+    #[error("{0}")]
+    Store(StoreError),
+    #[error("the manifest beside the dump cannot be read ({0}): bring it back, or set spec.rollback.method: Undo or spec.abandon: true")]
+    ManifestMissing(StoreError),
+}
+
+impl From<StoreError> for LossError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Destination(DestinationError::BackupMissing { .. } | DestinationError::BackupUnreadable(_)) => {
+                Self::ManifestMissing(error)
+            }
+            other => Self::Store(other),
+        }
+    }
 }
 
 impl LossError {
@@ -40,8 +50,8 @@ impl LossError {
             Self::Session(error) => return error.end(),
             Self::SumsFailed(error) if is_connection_loss(error) => (Outcome::Lost, "ConnectionLost"),
             Self::SumsFailed(_) => (Outcome::Stalled, "SumsFailed"),
-            Self::BackupUnknown => (Outcome::Stalled, "BackupUnknown"),
-            Self::ManifestMissing { .. } => (Outcome::Stalled, "ManifestMissing"),
+            Self::Store(error) => return error.end(),
+            Self::ManifestMissing(_) => (Outcome::Stalled, "ManifestMissing"),
         };
         StepEnd::bare(outcome, reason, self.to_string())
     }
@@ -69,9 +79,7 @@ pub async fn run(context: &StepContext) -> StepEnd {
 }
 
 async fn account(context: &StepContext) -> Result<LossReport, LossError> {
-    let backup = context.input.backup.as_ref().ok_or(LossError::BackupUnknown)?;
-    let manifest = dump_file::read_manifest(&context.paths.backup.join(&backup.file))
-        .map_err(|source| LossError::ManifestMissing { path: backup.path.clone(), source })?;
+    let manifest = BackupStore::proved_manifest(context).await?;
     let ledger = &context.input.spec.database.ledger_schema;
     let mut connection = open(context, Role::Main).await?;
     applied_sums::begin(&mut connection, "READ ONLY").await?;
@@ -163,13 +171,11 @@ mod tests {
     }
 
     fn losses(applied: Option<&[TableSum]>, own: Option<&[&str]>, now: &[TableSum]) -> Vec<String> {
-        let manifest = Manifest {
-            origin: None,
-            run_uid: "u".into(),
-            sha256: String::new(),
-            taken_at: jiff::Timestamp::UNIX_EPOCH,
-            tables: vec![sum("own", 10, "1"), sum("other", 5, "1")],
-        };
+        let manifest: Manifest = serde_json::from_value(serde_json::json!({
+            "runUid": "u", "sha256": "", "takenAt": "2026-01-01T00:00:00Z",
+            "tables": [sum("own", 10, "1"), sum("other", 5, "1")],
+        }))
+        .unwrap();
         let own: Option<BTreeSet<String>> = own.map(|names| names.iter().map(ToString::to_string).collect());
         let report = Baseline::new(&manifest, applied, own.as_ref()).compare(now);
         report.losses.into_iter().map(|l| l.table).collect()

@@ -7,8 +7,8 @@
 pub mod applied_sums;
 mod apply;
 mod backup;
+pub mod backup_store;
 mod claim;
-pub mod dump_file;
 mod engine_ends;
 mod loss_account;
 mod monitor;

@@ -1,5 +1,6 @@
 //! `plan` and `replan`: what would be written, found out without writing.
 
+use super::backup_store::BackupStore;
 use super::session::{Role, open};
 use super::{StepContext, StepEnd, engine_ends};
 use crate::api::spec::{AddedColumn, SqlBackfill};
@@ -45,10 +46,11 @@ async fn made(context: &StepContext, spec: &SqlBackfill, file: &Path) -> Result<
     };
     let model = Model::resolve(&mut connection, spec, adds, taken).await.map_err(|error| engine_ends::model(&error))?;
     let proved = proves_read_only(&mut connection).await.map_err(|error| engine_ends::database(&error))?;
-    let path = context.paths.backup.join(file);
+    let (store, file) = (BackupStore::open(context).map_err(|error| error.end())?, file.display().to_string());
+    let draft = store.draft(&file).map_err(|error| error.end())?;
     let options = PlanOptions {
         run_uid: &input.run.uid,
-        path: &path,
+        path: draft.path(),
         range: WRITES_MAX,
         samples: &spec.samples,
         sensitive: spec.sensitive_data.as_ref(),
@@ -58,7 +60,8 @@ async fn made(context: &StepContext, spec: &SqlBackfill, file: &Path) -> Result<
         !context.stop.is_cancelled()
     };
     let mut plan = plan::plan(&mut connection, &model, options, progress).await.map_err(|error| engine_ends::plan(&error))?;
-    plan.file = file.display().to_string();
+    store.keep(&draft, &file).await.map_err(|error| error.end())?;
+    plan.file = file;
     plan.planned_at = Some(Timestamp::now());
     plan.proved_read_only = input.spec.database.plan_secret_ref.is_some() && proved;
     if input.spec.database.plan_secret_ref.is_some() && !proved {

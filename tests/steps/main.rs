@@ -4,10 +4,13 @@
 
 mod backup;
 mod claim;
+mod dumps;
+mod encryption;
 mod loss_account;
 mod monitor;
 mod preflight;
 mod restore;
+mod s3;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

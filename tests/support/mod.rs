@@ -5,3 +5,4 @@
 
 pub mod pod;
 pub mod postgres;
+pub mod s3;

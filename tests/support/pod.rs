@@ -13,6 +13,8 @@ pub struct Pod {
     folder: tempfile::TempDir,
     pub paths: Paths,
     pub input: StepInput,
+    /// Folders of clients by major, as an image may have several.
+    pub clients: Option<PathBuf>,
 }
 
 /// How a step ended.
@@ -73,7 +75,8 @@ impl Pod {
             monitor_from: None,
             monitor_until: None,
         };
-        let pod = Self { folder, paths, input };
+        let clients = std::env::var_os("BACKFILL_TEST_CLIENT").map(|_| PathBuf::from("/nonexistent"));
+        let pod = Self { folder, paths, input, clients };
         pod.secret("host", "127.0.0.1");
         pod.secret("port", &server().port.to_string());
         pod.secret("dbname", &database.name);
@@ -106,6 +109,9 @@ impl Pod {
         let _ = std::fs::remove_file(&self.paths.termination);
         let mut command = Command::new(env!("CARGO_BIN_EXE_backfill-operator"));
         command.args(["step", step.slug(), "--root"]).arg(self.folder.path());
+        if let Some(clients) = &self.clients {
+            command.env("BACKFILL_CLIENTS", clients);
+        }
         command.env("PATH", path_with_programs()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

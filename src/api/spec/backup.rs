@@ -1,12 +1,14 @@
 //! The backup that is taken and proved before the plan.
 
+use super::destination::Destination;
+use super::dump::{Compression, DumpFormat};
 use super::rehearsal::Rehearsal;
-use crate::api::duration;
+use crate::api::{duration, quantity};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The backup: `pg_dump -Fc`, read back to its last block before anything else happens.
+/// The backup: `pg_dump`, read back to its last block before anything else happens.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.rehearsal) || (has(self.proof) && self.proof == 'Restore')").message("backup.rehearsal says how a dump is restored for its proof: set backup.proof: Restore, or take the block out"))]
@@ -21,6 +23,22 @@ pub struct Backup {
     /// How it is rehearsed, with `proof: Restore`. Default: in the pod's own disk, with the plan applied on the copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rehearsal: Option<Rehearsal>,
+    /// One file, or a folder with a file a table. Default: `Custom`.
+    #[serde(default)]
+    pub format: DumpFormat,
+    /// Sessions that dump at once, with `format: Directory`. Default: 2.
+    #[serde(default = "jobs")]
+    #[schemars(range(min = 1, max = 32))]
+    pub jobs: i32,
+    /// How the dump is compressed. Default: the fastest way that needs no newer `pg_restore` than the dump needs anyway.
+    #[serde(default)]
+    pub compression: Compression,
+    /// Encrypts dump and plan file before they leave the pod. Default: they are written as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+    /// Disk of step pods for what cannot be streamed: the plan file, a restore out of a bucket, and a dump of many files on its way there. Default: the node's, without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch: Option<Scratch>,
     /// A backup older than this is taken again before rows are written, as a duration. Default: `4h`.
     #[serde(default = "max_age")]
     #[schemars(length(max = 16), regex(pattern = *duration::PATTERN))]
@@ -56,6 +74,8 @@ impl Proof {
     const fn is_read(&self) -> bool {
         matches!(self, Self::Read)
     }
+const fn jobs() -> i32 {
+    2
 }
 
 fn max_age() -> String {
@@ -66,23 +86,40 @@ fn timeout() -> String {
     "6h".into()
 }
 
-/// Where backups lie.
+/// Encryption at rest, in the format of age: with the key anybody reads it by `age --decrypt`.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Destination {
-    /// A PersistentVolumeClaim in the run's namespace.
-    pub persistent_volume_claim: PvcDestination,
+pub struct Encryption {
+    /// The Secret key with the key, as `age-keygen` writes it. Keep a copy outside of the cluster: without it no backup comes back.
+    pub secret_ref: EncryptionKeyRef,
 }
 
-/// A PersistentVolumeClaim in the run's namespace.
+/// One key of a Secret in the run's namespace.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PvcDestination {
-    /// Name of the claim.
+pub struct EncryptionKeyRef {
+    /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
-    pub claim_name: String,
-    /// Folder in the volume, relative. Default: the volume's root.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 253), regex(pattern = "^([A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*)?$"))]
-    pub path: String,
+    pub name: String,
+    /// Key in it. Default: `identity`.
+    #[serde(default = "identity")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn identity() -> String {
+    "identity".into()
+}
+
+/// Disk of a step pod that goes with it.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scratch {
+    /// How much, as a quantity. It must hold the whole dump.
+    #[schemars(length(min = 1, max = 32), regex(pattern = *quantity::PATTERN))]
+    pub size: String,
+    /// The storage class of an own volume, made and deleted with the pod. Default: the node's disk is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! The Jobs of a run's steps: built from the run alone, always the same for the same attempt.
 
+mod destination;
 mod step_pod;
 mod team_pod;
 

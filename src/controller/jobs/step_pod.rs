@@ -1,6 +1,6 @@
 //! The pod of one of our own steps: restricted, without a Kubernetes token, with just the files that the step needs.
 
-use super::{input_name, monitor_account};
+use super::{destination, input_name, monitor_account};
 use crate::api::spec::{PodTemplate, SecretRef};
 use crate::api::status::Step;
 use crate::config::OperatorConfig;
@@ -185,11 +185,9 @@ fn volumes(run: &ValidRun, start: &StartStep) -> (Vec<Value>, Vec<Value>) {
         mount(rehearsal_disk(run, space.storage_bytes), json!({"name": "rehearsal", "mountPath": "/rehearsal"}));
     }
     if let Some(read_only) = backup_access(start.step) {
-        let claim = &run.spec.backup.destination.persistent_volume_claim.claim_name;
-        mount(
-            json!({"name": "backup", "persistentVolumeClaim": {"claimName": claim}}),
-            json!({"name": "backup", "mountPath": "/backup", "readOnly": read_only}),
-        );
+        for (volume, mounted) in destination::volumes(&run.spec.backup, read_only) {
+            mount(volume, mounted);
+        }
     }
     (volumes, mounts)
 }

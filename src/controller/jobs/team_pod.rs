@@ -1,7 +1,7 @@
 //! The pod of a Job of the team: its template as it is, with the run's names in the environment and, for scripts, the
-//! backup read-only beside it.
+//! backup read-only beside it, where it is on a volume.
 
-use crate::api::spec::TeamJob;
+use crate::api::spec::{Place, TeamJob};
 use crate::api::status::Step;
 use crate::lifecycle::{StartStep, ValidRun};
 use k8s_openapi::api::core::v1::{Container, EnvVar, PodTemplateSpec, Volume, VolumeMount};
@@ -18,15 +18,18 @@ pub(super) fn template(run: &ValidRun, start: &StartStep, labels: &Value) -> Res
     let metadata = template.metadata.get_or_insert_default();
     let ours: std::collections::BTreeMap<String, String> = serde_json::from_value(labels.clone())?;
     metadata.labels.get_or_insert_default().extend(ours);
-    let with_backup = matches!(start.step, Step::DryRun | Step::Script);
-    let environment = environment(run, start);
+    let claim = match run.spec.backup.destination.place() {
+        Some(Place::Claim(claim)) if matches!(start.step, Step::DryRun | Step::Script) => Some(claim),
+        Some(Place::Claim(_) | Place::Bucket(_)) | None => None,
+    };
+    let environment = environment(start);
     let spec = template.spec.get_or_insert_default();
     spec.restart_policy = Some("Never".into());
     for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
-        equip(container, &environment, with_backup);
+        equip(container, &environment, claim.is_some());
     }
-    if with_backup {
-        let claim = &run.spec.backup.destination.persistent_volume_claim.claim_name;
+    if let Some(claim) = claim {
+        let claim = &claim.claim_name;
         let volume: Volume =
             serde_json::from_value(json!({"name": BACKUP_VOLUME, "persistentVolumeClaim": {"claimName": claim, "readOnly": true}}))?;
         spec.volumes.get_or_insert_default().push(volume);
@@ -59,9 +62,14 @@ fn equip(container: &mut Container, environment: &[EnvVar], with_backup: bool) {
     }
 }
 
-fn environment(run: &ValidRun, start: &StartStep) -> Vec<EnvVar> {
-    let identity = &run.meta.identity;
-    let backup = start.input.backup.as_ref().map(|b| format!("{BACKUP_MOUNT}/{}", b.file)).unwrap_or_default();
+fn environment(start: &StartStep) -> Vec<EnvVar> {
+    let identity = &start.input.run;
+    // A bucket cannot be mounted: there the variable has the address, and the script its own access.
+    let backup = start.input.backup.as_ref().map(|backup| match start.input.spec.backup.destination.place() {
+        Some(Place::Bucket(_)) => backup.path.clone(),
+        Some(Place::Claim(_)) | None => format!("{BACKUP_MOUNT}/{}", backup.file),
+    });
+    let backup = backup.unwrap_or_default();
     let digest = start.input.plan.as_ref().map(|p| p.digest.clone()).unwrap_or_default();
     [
         ("BACKFILL_RUN", format!("{}/{}", identity.namespace, identity.name)),

@@ -1,61 +1,205 @@
-//! `pg_dump`, watched while it writes.
+//! `pg_dump`, watched while it writes: to a file, or through us to where no file can be.
 
 use super::error::BackupError;
+use crate::api::spec::DumpFormat;
+use crate::destination::DestinationError;
+use crate::postgres::clients::Dumper;
 use crate::postgres::tools::{ToolLogin, complaint, drain, not_run};
 use crate::steps::StepContext;
+use crate::steps::backup_store::{BackupStore, LocalFile, ManifestFile, StoreError, Writer};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
 
 /// A table that somebody holds exclusively for longer than this stops the dump: the application would wait behind it.
 const LOCK_WAIT_MS: &str = "60000";
 
-/// Writes the dump of a snapshot to `partial`. Dropping the future kills `pg_dump`.
-pub(super) async fn write(
-    context: &StepContext,
-    login: &ToolLogin,
-    snapshot: &str,
-    partial: &Path,
-    estimate_bytes: i64,
-) -> Result<(), BackupError> {
-    let mut child = login
-        .command("pg_dump")
-        .args(["--format=custom", "--no-password", "--lock-wait-timeout", LOCK_WAIT_MS])
-        .arg(format!("--snapshot={snapshot}"))
-        .arg(format!("--exclude-schema={}", context.input.spec.database.ledger_schema))
-        .arg("--file")
-        .arg(partial)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| not_run("pg_dump", e))?;
-    let stderr = tokio::spawn(drain(child.stderr.take()));
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    let status = loop {
-        tokio::select! {
-            status = child.wait() => break status.map_err(|e| not_run("pg_dump", e))?,
-            _ = tick.tick() => report(context, partial, estimate_bytes),
-        }
-    };
-    report(context, partial, estimate_bytes);
-    if status.success() {
-        return Ok(());
-    }
-    Err(classify(&stderr.await.unwrap_or_default()))
+/// What to dump, and until when.
+pub(super) struct Dump<'a> {
+    pub context: &'a StepContext,
+    pub login: &'a ToolLogin,
+    /// Who writes it, and how it compresses.
+    pub dumper: &'a Dumper,
+    /// Of the snapshot that is held open.
+    pub snapshot: &'a str,
+    pub estimate_bytes: i64,
+    /// Ends it: what is unfinished is taken back.
+    pub end: &'a CancellationToken,
 }
 
-fn report(context: &StepContext, partial: &Path, estimate_bytes: i64) {
-    let written = std::fs::metadata(partial).map_or(0, |m| i64::try_from(m.len()).unwrap_or(i64::MAX));
-    context.reporter.progress(written, estimate_bytes.max(written), "bytes");
+impl Dump<'_> {
+    /// Writes the dump to the store under its unfinished name, and says what its files must be.
+    pub(super) async fn write(&self, store: &BackupStore, name: &str) -> Result<Vec<ManifestFile>, BackupError> {
+        let unfinished = store.destination().unfinished(name);
+        if self.format() == DumpFormat::Directory {
+            let folder = store.draft(&unfinished)?;
+            self.to_file(folder.path()).await?;
+            return self.kept(store, name, &folder).await;
+        }
+        match store.local(&unfinished) {
+            Some(_) => {
+                self.to_file(store.draft(&unfinished)?.path()).await?;
+                // As the volume gives it back, not as it was sent.
+                let mut sum = store.sum(&unfinished).await?;
+                name.clone_into(&mut sum.name);
+                Ok(vec![sum])
+            }
+            None => Ok(vec![self.to_store(store, name).await?]),
+        }
+    }
+
+    /// The files of a folder, in the store. Nobody reads them there yet: the manifest is missing.
+    async fn kept(&self, store: &BackupStore, name: &str, folder: &LocalFile) -> Result<Vec<ManifestFile>, BackupError> {
+        let unfinished = store.destination().unfinished(name);
+        let entries = std::fs::read_dir(folder.path()).map_err(StoreError::workspace)?;
+        let mut inner: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        inner.sort();
+        let mut files = Vec::with_capacity(inner.len());
+        for inner in inner {
+            if self.end.is_cancelled() {
+                return Err(BackupError::Stopped);
+            }
+            let stored = format!("{unfinished}/{inner}");
+            let mut file = if folder.is_in_place() {
+                store.sum(&stored).await?
+            } else {
+                let path = folder.path().join(&inner);
+                let sent = tokio::select! {
+                    sent = store.send(&path, &stored) => sent?,
+                    () = self.end.cancelled() => return Err(BackupError::Stopped),
+                };
+                // Both do not fit on the disk at once when it comes back for the proof.
+                std::fs::remove_file(&path).map_err(StoreError::workspace)?;
+                sent
+            };
+            file.name = format!("{name}/{inner}");
+            files.push(file);
+        }
+        Ok(files)
+    }
+
+    fn format(&self) -> DumpFormat {
+        self.context.input.spec.backup.format
+    }
+
+    async fn to_file(&self, path: &Path) -> Result<(), BackupError> {
+        let child = self.command().arg("--file").arg(path).stdout(Stdio::null()).spawn().map_err(|e| not_run("pg_dump", e))?;
+        let size = || i64::try_from(size(path)).unwrap_or(i64::MAX);
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut child = Watched::new(child);
+        loop {
+            tokio::select! {
+                ended = child.wait() => {
+                    self.report(size());
+                    return ended;
+                }
+                _ = tick.tick() => self.report(size()),
+                () = self.end.cancelled() => return Err(BackupError::Stopped),
+            }
+        }
+    }
+
+    async fn to_store(&self, store: &BackupStore, name: &str) -> Result<ManifestFile, BackupError> {
+        let mut writer = store.write(&store.destination().unfinished(name), self.estimate_bytes).await?;
+        match self.through(&mut writer).await {
+            Ok(()) => Ok(writer.finish(name).await?),
+            Err(error) => {
+                writer.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn through(&self, writer: &mut Writer) -> Result<(), BackupError> {
+        let mut child = self.command().stdout(Stdio::piped()).spawn().map_err(|e| not_run("pg_dump", e))?;
+        let Some(mut stdout) = child.stdout.take() else {
+            return Err(not_run("pg_dump", std::io::Error::other("it has no stdout")).into());
+        };
+        let mut child = Watched::new(child);
+        let (mut chunk, mut written) = (vec![0; 1024 * 1024], 0_i64);
+        loop {
+            let read = tokio::select! {
+                read = stdout.read(&mut chunk) => read.map_err(|e| not_run("pg_dump", e))?,
+                () = self.end.cancelled() => return Err(BackupError::Stopped),
+            };
+            if read == 0 {
+                break;
+            }
+            tokio::select! {
+                sent = writer.write(chunk.get(..read).unwrap_or_default()) => sent?,
+                () = self.end.cancelled() => return Err(BackupError::Stopped),
+            }
+            written = written.saturating_add(i64::try_from(read).unwrap_or(0));
+            self.report(written);
+        }
+        // Only its exit says that what came was all of it.
+        child.wait().await
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.login.command(self.dumper.client.program("pg_dump"));
+        match self.format() {
+            DumpFormat::Custom => command.arg("--format=custom"),
+            DumpFormat::Directory => command.args(["--format=directory", "--jobs"]).arg(self.context.input.spec.backup.jobs.to_string()),
+        };
+        command
+            .args(["--no-password", "--lock-wait-timeout", LOCK_WAIT_MS, "--compress", self.dumper.argument()])
+            .arg(format!("--snapshot={}", self.snapshot))
+            .arg(format!("--exclude-schema={}", self.context.input.spec.database.ledger_schema))
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn report(&self, written: i64) {
+        self.context.reporter.progress(written, self.estimate_bytes.max(written), "bytes");
+    }
+}
+
+/// Bytes of a file, or of all files of a folder; 0 where it is not there yet.
+fn size(path: &Path) -> u64 {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            std::fs::read_dir(path).into_iter().flatten().flatten().filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
+        }
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    }
+}
+
+/// A `pg_dump` whose complaints are read while it runs. Dropping it kills it.
+struct Watched {
+    child: Child,
+    says: tokio::task::JoinHandle<String>,
+}
+
+impl Watched {
+    fn new(mut child: Child) -> Self {
+        let says = tokio::spawn(drain(child.stderr.take()));
+        Self { child, says }
+    }
+
+    async fn wait(&mut self) -> Result<(), BackupError> {
+        let status = self.child.wait().await.map_err(|e| not_run("pg_dump", e))?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(classify(&(&mut self.says).await.unwrap_or_default()))
+    }
 }
 
 /// `pg_dump` says everything with exit code 1; only its words (of the C locale) tell what it was.
 fn classify(stderr: &str) -> BackupError {
     let says = |texts: &[&str]| texts.iter().any(|text| stderr.contains(text));
     if says(&["No space left on device", "Disk quota exceeded"]) {
-        return BackupError::BackupVolumeFull;
+        return DestinationError::BackupVolumeFull.into();
     }
     let detail = complaint(stderr);
+    if says(&["this build does not support compression", "not built with", "unrecognized compression algorithm"]) {
+        return BackupError::CompressionUnsupported { detail };
+    }
     if says(&["canceling statement due to statement timeout", "canceling statement due to lock timeout", "deadlock detected"]) {
         return BackupError::DumpBlocked { detail };
     }
@@ -76,12 +220,13 @@ fn classify(stderr: &str) -> BackupError {
 
 #[cfg(test)]
 mod tests {
-    use super::{BackupError, classify};
+    use super::StoreError;
+    use super::{BackupError, DestinationError, classify};
 
     #[test]
     fn what_pg_dump_says_is_told_apart() {
         let full = "pg_dump: error: could not write to file \"/backup/x\": No space left on device";
-        assert!(matches!(classify(full), BackupError::BackupVolumeFull));
+        assert!(matches!(classify(full), BackupError::Store(StoreError::Destination(DestinationError::BackupVolumeFull))));
         let lost = "pg_dump: error: Dumping the contents of table \"a\" failed: PQgetCopyData() failed.\npg_dump: detail: Error message from server: server closed the connection unexpectedly";
         assert!(matches!(classify(lost), BackupError::DumpLost { .. }));
         let blocked =

@@ -1,8 +1,11 @@
 //! Why there is no backup, and what kind of end that is.
 
+use crate::destination::DestinationError;
 use crate::postgres::archive::ArchiveError;
+use crate::postgres::clients::ClientError;
 use crate::postgres::{ToolError, describe, is_connection_loss};
 use crate::protocol::Outcome;
+use crate::steps::backup_store::StoreError;
 use crate::steps::session::SessionError;
 use thiserror::Error;
 
@@ -17,33 +20,32 @@ pub enum BackupError {
     Tool(#[from] ToolError),
     /// The dump does not read back.
     #[error("{0}")]
-    Archive(#[from] ArchiveError),
+    Archive(ArchiveError),
     /// A statement failed.
     #[error("while reading the snapshot: {}", describe(.0))]
     SnapshotFailed(#[from] sqlx::Error),
-    /// `pg_dump` must be at least as new as the server.
-    #[error(
-        "pg_dump {client} cannot dump a server of version {server}: use an operator image whose PostgreSQL client is {server} or newer (spec.podTemplate, or the chart's image)"
-    )]
-    ClientTooOld {
-        /// Major version of `pg_dump`.
-        client: i32,
-        /// Major version of the server.
-        server: i32,
+    /// No client of the image can write it.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    /// The client is built without the compression.
+    #[error("pg_dump cannot compress so: {detail}. Set spec.backup.compression: Gzip, or use an image whose client can")]
+    CompressionUnsupported {
+        /// What it said.
+        detail: String,
     },
-    /// The folder takes no files.
+    /// The dump cannot be written or read.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The destination gives back something else than it was sent.
     #[error(
-        "the backup volume cannot be written: {0}. Check the claim in spec.backup.destination, and that the pod's user may write to it"
+        "{path} is not what was sent: {read} bytes with another SHA-256 came back. The destination, or something on the way, changes what it keeps"
     )]
-    BackupFolderUnwritable(#[source] std::io::Error),
-    /// The dump is written but the volume does not give it back.
-    #[error("the dump cannot be read back from the backup volume: {0}")]
-    BackupUnreadable(#[source] std::io::Error),
-    /// No space left.
-    #[error(
-        "the backup volume is full: enlarge the claim in spec.backup.destination or remove old dumps from it; the unfinished dump was removed"
-    )]
-    BackupVolumeFull,
+    DumpDiffers {
+        /// Where it is.
+        path: String,
+        /// Bytes that came back.
+        read: i64,
+    },
     /// `pg_dump` gave up.
     #[error("pg_dump failed: {detail}")]
     DumpFailed {
@@ -83,21 +85,23 @@ pub enum BackupError {
     Stopped,
 }
 
-impl BackupError {
-    /// An error of the backup volume while writing.
-    pub fn unwritable(error: std::io::Error) -> Self {
-        if matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
-            Self::BackupVolumeFull
-        } else {
-            Self::BackupFolderUnwritable(error)
+impl From<DestinationError> for BackupError {
+    fn from(error: DestinationError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<ArchiveError> for BackupError {
+    /// What a destination says while a dump is read from it is the destination's.
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::SourceFailed(error) => DestinationError::of_reader(error).into(),
+            other => Self::Archive(other),
         }
     }
+}
 
-    /// An error of the backup volume while reading.
-    pub const fn unreadable(error: std::io::Error) -> Self {
-        Self::BackupUnreadable(error)
-    }
-
+impl BackupError {
     /// The reason, as conditions and events write it.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -105,10 +109,10 @@ impl BackupError {
             Self::Tool(error) => error.reason(),
             Self::Archive(error) => error.reason(),
             Self::SnapshotFailed(_) => "SnapshotFailed",
-            Self::ClientTooOld { .. } => "ClientTooOld",
-            Self::BackupFolderUnwritable(_) => "BackupFolderUnwritable",
-            Self::BackupUnreadable(_) => "BackupUnreadable",
-            Self::BackupVolumeFull => "BackupVolumeFull",
+            Self::Client(error) => error.reason(),
+            Self::CompressionUnsupported { .. } => "CompressionUnsupported",
+            Self::Store(error) => error.reason(),
+            Self::DumpDiffers { .. } => "DumpDiffers",
             Self::DumpFailed { .. } => "DumpFailed",
             Self::DumpLost { .. } => "DumpLost",
             Self::DumpBlocked { .. } => "DumpBlocked",
@@ -124,15 +128,19 @@ impl BackupError {
             Self::Session(error) => error.outcome(),
             Self::SnapshotFailed(error) if is_connection_loss(error) => Outcome::Lost,
             Self::DumpLost { .. } | Self::DumpBlocked { .. } => Outcome::Lost,
-            // A volume that does not give back what was written to it is a verdict about the backup.
-            Self::Archive(ArchiveError::DumpUnreadable { .. }) | Self::BackupUnreadable(_) => Outcome::Failed,
+            // A destination that does not give back what was written to it is a verdict about the backup.
+            Self::Archive(ArchiveError::DumpUnreadable { .. } | ArchiveError::SourceFailed(_))
+            | Self::DumpDiffers { .. }
+            | Self::Store(StoreError::Destination(
+                DestinationError::BackupUnreadable(_) | DestinationError::BackupMissing { .. } | DestinationError::UploadTruncated { .. },
+            )) => Outcome::Failed,
+            Self::Store(error) => error.outcome(),
             Self::Stopped => Outcome::Stopped,
             Self::Archive(ArchiveError::Tool(_))
             | Self::Tool(_)
             | Self::SnapshotFailed(_)
-            | Self::ClientTooOld { .. }
-            | Self::BackupFolderUnwritable(_)
-            | Self::BackupVolumeFull
+            | Self::Client(_)
+            | Self::CompressionUnsupported { .. }
             | Self::DumpFailed { .. }
             | Self::TableMissing { .. }
             | Self::TableNotInDump { .. } => Outcome::Stalled,

@@ -1,92 +1,151 @@
 //! The step `backup`: a dump of one snapshot, read back to its last block, with the sums of its tables beside it.
 //!
-//! Called by `steps::dispatch`. It writes to the backup volume only; in the database it is read-only.
+//! Called by `steps::dispatch`. It writes to the backup's destination only; in the database it is read-only.
 
 mod dump;
 mod error;
 mod proof;
 mod snapshot;
 
-use super::dump_file::{self, DumpFolder, Manifest};
+use super::backup_store::{BackupStore, Manifest, ManifestDatabase, ManifestFile, manifest};
 use super::session::{Role, Session};
 use super::{StepContext, StepEnd};
 use crate::api::status::BackupStatus;
-use crate::postgres::tools::{ToolLogin, major_version};
+use crate::postgres::clients::Dumper;
+use crate::postgres::table_sums::TableSum;
+use crate::postgres::tools::ToolLogin;
 use crate::protocol::{BackupReport, Outcome, StepReport};
+use dump::Dump;
 use error::BackupError;
 use jiff::Timestamp;
 use snapshot::Snapshot;
-use std::path::Path;
-
-pub use proof::prove;
+use tokio_util::sync::CancellationToken;
 
 /// Takes and proves the backup.
 pub async fn run(context: &StepContext) -> StepEnd {
-    let taken = tokio::select! {
-        taken = take(context) => taken,
-        () = context.stop.cancelled() => Err(BackupError::Stopped),
-    };
-    match taken {
+    match take(context).await {
         Ok(backup) => {
             let message = format!("{} bytes, read back to the last block: {}", backup.size_bytes, backup.path);
             StepEnd::reported(Outcome::Passed, "BackupProved", message, StepReport::Backup(BackupReport { backup }))
         }
         Err(error) => {
             // What was dropped on the way may have left a file; the next attempt would remove it, too.
-            let _ = DumpFolder::of(context).remove_partials();
+            if let Ok(store) = BackupStore::open(context) {
+                let removed = tokio::time::timeout(std::time::Duration::from_secs(15), store.remove_unfinished()).await;
+                if !matches!(removed, Ok(Ok(()))) {
+                    tracing::warn!("what this attempt left unfinished could not be removed; the next attempt tries again");
+                }
+            }
             StepEnd::bare(error.outcome(), error.reason(), error.to_string())
         }
     }
 }
 
 async fn take(context: &StepContext) -> Result<BackupStatus, BackupError> {
-    let folder = DumpFolder::of(context);
-    std::fs::create_dir_all(folder.path()).map_err(BackupError::unwritable)?;
-    folder.remove_partials().map_err(BackupError::unwritable)?;
+    let store = BackupStore::open(context)?;
     let session = Session::of(context, Role::Main)?;
     let login = ToolLogin::new(&session.credentials, &session.options, &context.paths.scratch)?;
-    let mut snapshot = Snapshot::open(context, &session).await?;
-    let client = major_version("pg_dump").await?;
-    if client < snapshot.server.major() {
-        return Err(BackupError::ClientTooOld { client, server: snapshot.server.major() });
-    }
-    let file = folder.name(Timestamp::now());
-    let path = context.paths.backup.join(&file);
-    let partial = dump_file::partial(&path);
-    // Both read the same snapshot, at the same time.
+    let (stop, backup) = (&context.stop, &context.input.spec.backup);
+    let prepared = async {
+        store.remove_unfinished().await?;
+        let snapshot = Snapshot::open(context, &session).await?;
+        let dumper = Dumper::choose(snapshot.server.major(), backup.compression).await?;
+        tracing::info!(why = dumper.why, compression = dumper.compression.name(), "the dump begins");
+        Ok((snapshot, dumper))
+    };
+    let (mut snapshot, dumper) = unless(stop, prepared).await?;
+    let name = store.name(Timestamp::now());
+    let (tables, files) = both(context, &login, &dumper, &mut snapshot, &store, &name).await?;
+    // Proved under its unfinished name; the manifest last: what has one is a backup, whenever we die.
+    let proved = async {
+        proof::prove(&store, &name, backup.format, &files, &snapshot.tables).await?;
+        store.destination().settle(&name)?;
+        let manifest = described(context, &store, &snapshot, &dumper, tables, files);
+        store.put_manifest(&name, &manifest).await?;
+        Ok(status(&store, &manifest, &dumper, name))
+    };
+    unless(stop, proved).await
+}
+
+/// Dump and sums, read from the same snapshot at the same time. Where one fails the other is ended, too.
+async fn both(
+    context: &StepContext,
+    login: &ToolLogin,
+    dumper: &Dumper,
+    snapshot: &mut Snapshot,
+    store: &BackupStore,
+    name: &str,
+) -> Result<(Vec<TableSum>, Vec<ManifestFile>), BackupError> {
+    let end = context.stop.child_token();
     let id = snapshot.id.clone();
-    let estimate = snapshot.estimate_bytes;
-    let (tables, ()) = tokio::try_join!(snapshot.sums(), dump::write(context, &login, &id, &partial, estimate))?;
+    let dump = Dump { context, login, dumper, snapshot: &id, estimate_bytes: snapshot.estimate_bytes, end: &end };
+    let (tables, files) = tokio::join!(
+        async {
+            let sums = unless(&end, snapshot.sums()).await;
+            sums.inspect_err(|_| end.cancel())
+        },
+        async { dump.write(store, name).await.inspect_err(|_| end.cancel()) }
+    );
     snapshot.close().await;
-    // Proved under its unfinished name, and the manifest first: what has the name of a dump is one, whenever we die.
-    dump_file::sync(&partial).map_err(BackupError::unwritable)?;
-    let backup = read_back(context, &snapshot, client, &file, &partial).await?;
-    let manifest = Manifest {
+    match (tables, files) {
+        // The other one was only ended.
+        (Err(BackupError::Stopped), Err(error)) | (Err(error), Ok(_) | Err(_)) | (Ok(_), Err(error)) => Err(error),
+        (Ok(tables), Ok(files)) => Ok((tables, files)),
+    }
+}
+
+async fn unless<T>(stop: &CancellationToken, work: impl Future<Output = Result<T, BackupError>>) -> Result<T, BackupError> {
+    tokio::select! {
+        done = work => done,
+        () = stop.cancelled() => Err(BackupError::Stopped),
+    }
+}
+
+fn described(
+    context: &StepContext,
+    store: &BackupStore,
+    snapshot: &Snapshot,
+    dumper: &Dumper,
+    tables: Vec<TableSum>,
+    files: Vec<ManifestFile>,
+) -> Manifest {
+    Manifest {
         run_uid: context.input.run.uid.clone(),
-        sha256: backup.sha256.clone(),
+        sha256: manifest::sha256_of(&files),
+        format: context.input.spec.backup.format,
+        compression: dumper.compression,
+        encrypted_for: store.encrypted_for(),
+        restore_with: dumper.restore_with(),
+        files,
+        database: ManifestDatabase {
+            id: snapshot.database_id.clone(),
+            name: snapshot.server.database.clone(),
+            server_version: snapshot.server.version.clone(),
+            settings: snapshot.settings.clone(),
+            roles: snapshot.roles.clone(),
+        },
+        lsn: snapshot.lsn.clone(),
         taken_at: snapshot.taken_at,
         tables,
         origin: Some(snapshot.origin.clone()),
-    };
-    dump_file::write_manifest(&path, &manifest).map_err(BackupError::unwritable)?;
-    dump_file::seal(&partial, &path).map_err(BackupError::unwritable)?;
-    Ok(backup)
+    }
 }
 
-async fn read_back(context: &StepContext, snapshot: &Snapshot, client: i32, file: &Path, path: &Path) -> Result<BackupStatus, BackupError> {
-    let sha256 = dump_file::sha256(path.to_path_buf()).await.map_err(BackupError::unreadable)?;
-    prove(path, &snapshot.tables).await?;
-    let size = std::fs::metadata(path).map_err(BackupError::unreadable)?.len();
-    let claim = &context.input.spec.backup.destination.persistent_volume_claim.claim_name;
-    Ok(BackupStatus {
-        path: format!("pvc/{claim}/{}", file.display()),
-        file: file.display().to_string(),
-        size_bytes: i64::try_from(size).unwrap_or(i64::MAX),
-        sha256,
-        server_version: snapshot.server.version.clone(),
-        lsn: snapshot.lsn.clone(),
-        taken_at: Some(snapshot.taken_at),
+fn status(store: &BackupStore, manifest: &Manifest, dumper: &Dumper, name: String) -> BackupStatus {
+    BackupStatus {
+        path: store.destination().shown(&name),
+        file: name,
+        size_bytes: manifest.files.iter().map(|file| file.size).sum(),
+        sha256: manifest.sha256.clone(),
+        format: manifest.format.name().into(),
+        compression: manifest.compression.name().into(),
+        encrypted_for: manifest.encrypted_for.clone().unwrap_or_default(),
+        client: dumper.why.clone(),
+        server_version: manifest.database.server_version.clone(),
+        database_id: manifest.database.id.clone(),
+        lsn: manifest.lsn.clone(),
+        taken_at: Some(manifest.taken_at),
         proof: "Read".into(),
-        restore_with: format!("pg_restore >= {client}"),
-    })
+        restore_with: manifest.restore_with.clone(),
+    }
 }

@@ -3,13 +3,26 @@
 use super::error::BackupError;
 use crate::postgres::origin::Origin;
 use crate::postgres::table_sums::{self, TableName, TableSum};
-use crate::postgres::{ServerFacts, facts};
+use crate::postgres::{ServerFacts, database_id, facts};
 use crate::steps::StepContext;
 use crate::steps::run_tables;
 use crate::steps::session::Session;
 use jiff::Timestamp;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use std::collections::BTreeMap;
+
+/// What a new database must be made with, and what it sets. Settings of an application's own (`app.key`) may be secrets.
+const SETTINGS: &str = "
+    SELECT s.name, s.value FROM pg_database d, LATERAL (VALUES ('encoding', pg_encoding_to_char(d.encoding)), ('collate', d.datcollate::text), ('ctype', d.datctype::text)) s (name, value)
+    WHERE d.datname = current_database() AND s.value IS NOT NULL
+    UNION ALL
+    SELECT split_part(c, '=', 1), substr(c, strpos(c, '=') + 1) FROM pg_db_role_setting r, unnest(r.setconfig) c
+    WHERE r.setrole = 0 AND r.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) AND split_part(c, '=', 1) !~ '[.]'";
+
+const ROLES: &str = "
+    SELECT DISTINCT pg_get_userbyid(refobjid)::text FROM pg_shdepend
+    WHERE refclassid = 'pg_authid'::regclass AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1";
 
 /// An exported snapshot.
 pub(super) struct Snapshot {
@@ -26,6 +39,12 @@ pub(super) struct Snapshot {
     pub server: ServerFacts,
     /// The database: what a server must be like for its dump to fit.
     pub origin: Origin,
+    /// Which database it is.
+    pub database_id: String,
+    /// Encoding, collation and what the database sets by itself.
+    pub settings: BTreeMap<String, String>,
+    /// Roles that own something in the database, or are granted something: a restore needs them.
+    pub roles: Vec<String>,
     /// What the dump may grow to at most, without compression.
     pub estimate_bytes: i64,
 }
@@ -47,6 +66,9 @@ impl Snapshot {
         .fetch_one(&mut connection)
         .await?;
         let micros: i64 = row.try_get("micros")?;
+        let database_id = database_id(&mut connection, &server).await?;
+        let settings: Vec<(String, String)> = sqlx::query_as(SETTINGS).fetch_all(&mut connection).await?;
+        let roles: Vec<String> = sqlx::query_scalar(ROLES).fetch_all(&mut connection).await?;
         let mut tables = table_sums::tables(&mut connection, &context.input.spec.database.ledger_schema).await?;
         for table in run_tables::named(&context.input.spec) {
             let found = run_tables::resolve(&mut connection, table).await?;
@@ -65,6 +87,9 @@ impl Snapshot {
             taken_at: Timestamp::from_microsecond(micros).unwrap_or_else(|_| Timestamp::now()),
             server,
             origin,
+            database_id,
+            settings: settings.into_iter().collect(),
+            roles,
             estimate_bytes: run_tables::dump_estimate(&mut connection).await?,
             connection: Some(connection),
         })

@@ -21,7 +21,7 @@ use crate::api::status::DatabaseStatus;
 use crate::engine::ledger::already_applied;
 use crate::engine::sql::CheckQuery;
 use crate::engine::verify::run_check;
-use crate::postgres::{ConnectError, ServerFacts, describe, facts, is_connection_loss, system_identifier};
+use crate::postgres::{ConnectError, ServerFacts, database_id, describe, facts, is_connection_loss};
 use crate::protocol::{Outcome, PreflightReport};
 use findings::Findings;
 use sqlx::postgres::PgConnection;
@@ -59,18 +59,21 @@ pub async fn run(context: &StepContext) -> StepEnd {
 
 async fn check(context: &StepContext, findings: &mut Findings, report: &mut PreflightReport) -> Result<(), Cut> {
     // What needs no database is told even where there is none.
-    space::folder(context, findings);
+    let store = space::destination(context, findings).await;
     let (main, mut connection) = connected(context, Role::Main, "connection", findings).await?;
     let (plan, mut reader) = connected(context, Role::Plan, "plan-connection", findings).await?;
     pooler::check(&main, &mut connection, findings).await?;
     pooler::check(&plan, &mut reader, findings).await?;
     let server = server(&mut connection, findings, report).await?;
+    space::client(context, server.major(), findings).await;
     same_database(context, &server, report, &mut reader, &plan, findings).await?;
     environment::check(context, &main.credentials, findings);
     backfill::check(context, &mut reader, &mut connection, findings).await?;
     rights::check(context, &mut connection, &server.role, findings).await?;
     report.dump_estimate_bytes = run_tables::dump_estimate(&mut connection).await?;
-    space::free(context, report.dump_estimate_bytes, findings);
+    if let Some(store) = &store {
+        space::free(context, store, report.dump_estimate_bytes, findings);
+    }
     activity::check(&mut reader, findings).await?;
     throttle::check(context, &mut connection, findings).await?;
     if let Some(preflight) = &context.input.spec.preflight {
@@ -139,17 +142,6 @@ async fn server(connection: &mut PgConnection, findings: &mut Findings, report: 
         findings.passed("server-version", format!("PostgreSQL {}", server.version));
     }
     Ok(server)
-}
-
-/// The cluster's identifier and the database's OID. Where the role may not ask for the first, the server's own address
-/// stands for it: still the same behind every name, though not after the server has moved.
-async fn database_id(connection: &mut PgConnection, server: &ServerFacts) -> Result<String, sqlx::Error> {
-    if let Some(identifier) = system_identifier(connection).await? {
-        return Ok(format!("{identifier}/{}", server.oid));
-    }
-    let address: Option<String> =
-        sqlx::query_scalar("SELECT host(inet_server_addr()) || ':' || inet_server_port()").fetch_one(connection).await?;
-    Ok(format!("{}/{}", address.unwrap_or_else(|| "local".into()), server.oid))
 }
 
 /// Planning on one database and writing to another would be the worst of mix-ups.

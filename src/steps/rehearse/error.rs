@@ -6,29 +6,15 @@
 use crate::postgres::archive::ArchiveError;
 use crate::postgres::{ConnectError, ToolError, describe, is_connection_loss};
 use crate::protocol::Outcome;
+use crate::steps::backup_store::StoreError;
 use thiserror::Error;
 
 /// Why a backup is not rehearsed.
 #[derive(Debug, Error)]
 pub enum RehearsalError {
-    /// The controller named no backup.
-    #[error("there is no backup to rehearse: the run's status has none")]
-    BackupUnknown,
-    /// The file is gone.
-    #[error("the dump {path} is not on the backup volume any more: create a new run")]
-    BackupMissing {
-        /// Where it was.
-        path: String,
-    },
-    /// The file cannot be read.
-    #[error("the dump cannot be read from the backup volume: {0}")]
-    BackupUnreadable(#[source] std::io::Error),
-    /// The file is another one.
-    #[error("the dump {path} is not the one that was proved (its SHA-256 differs): something writes to the backup volume")]
-    BackupChanged {
-        /// Where it is.
-        path: String,
-    },
+    /// The dump or the plan file cannot be brought to hand.
+    #[error("{0}")]
+    Store(#[from] StoreError),
     /// What the dump's snapshot held is not known.
     #[error("the manifest beside the dump {path} is gone, of another dump, or not to be read: there is nothing to compare the copy with")]
     ManifestMissing {
@@ -140,10 +126,7 @@ impl RehearsalError {
     /// The reason, as conditions and events write it.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::BackupUnknown => "BackupUnknown",
-            Self::BackupMissing { .. } => "BackupMissing",
-            Self::BackupUnreadable(_) => "BackupUnreadable",
-            Self::BackupChanged { .. } => "BackupChanged",
+            Self::Store(error) => error.reason(),
             Self::ManifestMissing { .. } => "ManifestMissing",
             Self::ServerMajorMissing { .. } => "ServerMajorMissing",
             Self::ExtensionMissing { .. } => "ExtensionMissing",
@@ -166,9 +149,8 @@ impl RehearsalError {
     pub fn outcome(&self) -> Outcome {
         match self {
             // About the dump, or the plan.
-            Self::BackupMissing { .. }
-            | Self::BackupChanged { .. }
-            | Self::ManifestMissing { .. }
+            Self::ManifestMissing { .. }
+            | Self::Store(StoreError::BackupChanged { .. } | StoreError::BackupOfAnotherDatabase { .. } | StoreError::ManifestMissing { .. })
             | Self::RehearsalRestoreFailed { .. }
             | Self::RehearsalApplyFailed { .. }
             | Self::Archive(ArchiveError::DumpUnreadable { .. }) => Outcome::Failed,
@@ -183,8 +165,8 @@ impl RehearsalError {
             Self::ScratchServerLost { .. } => Outcome::Lost,
             Self::CopyFailed(error) if is_connection_loss(error) => Outcome::Lost,
             Self::CopyFailed(_) => Outcome::Inconclusive,
-            Self::BackupUnreadable(_) => Outcome::Lost,
-            Self::BackupUnknown | Self::Tool(_) | Self::Archive(ArchiveError::Tool(_)) => Outcome::Stalled,
+            Self::Store(error) => error.outcome(),
+            Self::Tool(_) | Self::Archive(_) => Outcome::Stalled,
             Self::Stopped => Outcome::Stopped,
         }
     }

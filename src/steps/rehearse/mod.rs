@@ -13,6 +13,7 @@ mod server;
 mod space;
 mod trial;
 
+use super::backup_store::BackupStore;
 use super::{StepContext, StepEnd};
 use crate::api::status::{
     CheckResult, CheckStatus, CountStatus, DRIFTED, PlanStatus, QUARANTINED, RehearsalStatus, ResultStatus, WRITTEN,
@@ -45,7 +46,7 @@ async fn rehearse(context: &StepContext) -> Result<RehearsalReport, RehearsalErr
     let begun = tokio::time::Instant::now();
     let prepared = async {
         let dump = Dump::open(context).await?;
-        let programs = Programs::fitting(dump.origin()?.major()).await?;
+        let programs = Programs::fitting(dump.origin.major()).await?;
         let server = ScratchServer::start(&programs, &context.paths.rehearsal, server::options(&context.input.run)).await?;
         Ok::<_, RehearsalError>((dump, server))
     };
@@ -70,7 +71,7 @@ async fn rehearse(context: &StepContext) -> Result<RehearsalReport, RehearsalErr
 
 /// All that is done on the server.
 async fn on(context: &StepContext, dump: &Dump, server: &mut ScratchServer) -> Result<RehearsalReport, RehearsalError> {
-    let origin = dump.origin()?;
+    let origin = &dump.origin;
     server.make_database(origin).await?;
     let contents = restore::choose(dump, server).await?;
     let took = restore::restore(context, server, dump, &contents, origin.size_bytes).await?;
@@ -80,7 +81,7 @@ async fn on(context: &StepContext, dump: &Dump, server: &mut ScratchServer) -> R
     let dumped = &dump.manifest.tables;
     let mut checks = compare::compare(dumped, &restored);
     let mut rehearsal = RehearsalStatus {
-        backup_sha256: dump.sha256.clone(),
+        backup_sha256: dump.manifest.sha256.clone(),
         server_version: server.version(&mut connection).await?,
         restore_seconds: seconds(took),
         tables: i64::try_from(dumped.len()).unwrap_or(i64::MAX),
@@ -97,8 +98,8 @@ async fn on(context: &StepContext, dump: &Dump, server: &mut ScratchServer) -> R
         (Some(spec), Some(plan), None) if same => {
             // As after a real restore: plans made without statistics can be slow.
             analyze(&mut connection).await?;
-            let file = context.paths.backup.join(&plan.file);
-            let trial = trial::apply(context, server, spec, plan, &file).await?;
+            let file = BackupStore::open(context)?.fetch(&plan.file, Some(&plan.file_sha256)).await?;
+            let trial = trial::apply(context, server, spec, plan, file.path()).await?;
             rehearsal.apply_seconds = Some(seconds(trial.took));
             rehearsal.counts = counts(plan, &trial.result);
             checks.extend(trial.checks);

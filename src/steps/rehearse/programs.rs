@@ -1,7 +1,7 @@
 //! The server programs that the image has.
 
 use super::error::RehearsalError;
-use crate::postgres::tools::command_at;
+use crate::postgres::tools::command;
 use std::path::{Path, PathBuf};
 
 /// Where Debian's packages, and the images that are made of them, have a folder for each major.
@@ -44,7 +44,7 @@ async fn installed(root: &Path) -> Vec<Programs> {
 
 /// Of `postgres (PostgreSQL) 17.6 (Debian 17.6-0+deb13u1)`, of `18beta1`, too.
 async fn major(postgres: &Path) -> Option<i32> {
-    let output = command_at(postgres).arg("--version").output().await.ok()?;
+    let output = command(postgres).arg("--version").output().await.ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.split_whitespace().find_map(|word| word.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
 }

@@ -5,8 +5,9 @@ use super::error::RehearsalError;
 use super::server::ScratchServer;
 use super::space;
 use crate::api::quantity;
-use crate::postgres::archive::{self, Entry};
-use crate::postgres::tools::{complaint, drain, major_version, not_run};
+use crate::postgres::archive::{self, Archive, Entry};
+use crate::postgres::clients;
+use crate::postgres::tools::{complaint, drain, not_run};
 use crate::steps::StepContext;
 use sqlx::Connection as _;
 use std::path::Path;
@@ -27,7 +28,7 @@ pub(super) struct Contents {
 
 /// Chooses the entries, after a look whether the server has the extensions that they need.
 pub(super) async fn choose(dump: &Dump, server: &ScratchServer) -> Result<Contents, RehearsalError> {
-    let entries = archive::list(dump.path()).await?;
+    let entries = archive::list(Archive::File(dump.path())).await?;
     let mut connection = server.connection().await?;
     let available: Vec<String> =
         sqlx::query_scalar("SELECT name::text FROM pg_available_extensions").fetch_all(&mut connection).await?;
@@ -63,11 +64,12 @@ pub(super) async fn restore(
     let list = context.paths.rehearsal.join("list");
     std::fs::write(&list, &contents.list).map_err(RehearsalError::disk)?;
     let begun = Instant::now();
-    let mut command = login.command("pg_restore");
+    let client = clients::newest().await?;
+    let mut command = login.command(client.program("pg_restore"));
     // Labels of modules that are not loaded, and places on other disks, are not what is proved.
     command.args(["--no-password", "--no-security-labels", "--no-tablespaces", "--dbname"]).arg(server.database()).arg("--use-list").arg(&list);
     // A client newer than the server says one thing that the server does not know, and must go on.
-    let newer = major_version("pg_restore").await? >= 17 && server.major() < 17;
+    let newer = client.major >= 17 && server.major() < 17;
     if !newer {
         command.arg("--exit-on-error");
     }

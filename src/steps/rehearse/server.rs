@@ -6,7 +6,7 @@ use crate::api::spec::TlsMode;
 use crate::engine::connector::{ConnectRefused, Connector};
 use crate::engine::sql::quote_literal;
 use crate::postgres::origin::Origin;
-use crate::postgres::tools::{ToolLogin, command_at, complaint, not_run};
+use crate::postgres::tools::{ToolLogin, command, complaint, not_run};
 use crate::postgres::{ConnectOptions, Credentials, connect, describe};
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
@@ -50,7 +50,7 @@ impl ScratchServer {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&socket).map_err(RehearsalError::disk)?;
         initialize(programs, &data).await?;
         let log = File::create(folder.join("log")).map_err(RehearsalError::disk)?;
-        let mut command = command_at(&programs.program("postgres"));
+        let mut command = command(programs.program("postgres"));
         command.arg("-D").arg(&data).arg("-k").arg(&socket);
         for setting in SETTINGS {
             command.args(["-c", setting]);
@@ -183,7 +183,7 @@ const SETTINGS: [&str; 8] = [
 ];
 
 async fn initialize(programs: &Programs, data: &Path) -> Result<(), RehearsalError> {
-    let output = command_at(&programs.program("initdb"))
+    let output = command(programs.program("initdb"))
         .arg("--pgdata")
         .arg(data)
         .args(["--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"])

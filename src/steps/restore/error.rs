@@ -3,6 +3,7 @@
 use crate::postgres::archive::ArchiveError;
 use crate::postgres::{ToolError, describe, is_connection_loss};
 use crate::protocol::Outcome;
+use crate::steps::backup_store::StoreError;
 use crate::steps::session::SessionError;
 use thiserror::Error;
 
@@ -21,26 +22,9 @@ pub enum RestoreError {
     /// A statement beside the restore failed.
     #[error("while preparing the restore: {}", describe(.0))]
     PreparationFailed(#[from] sqlx::Error),
-    /// The controller named no backup.
-    #[error("there is no proved backup to restore: the run's status has none")]
-    BackupUnknown,
-    /// The file is gone.
-    #[error("the dump {path} is not on the backup volume: bring it back, or set spec.abandon: true to give the way back up")]
-    BackupMissing {
-        /// Where it was.
-        path: String,
-    },
-    /// The file cannot be read.
-    #[error("the dump cannot be read from the backup volume: {0}")]
-    BackupUnreadable(#[source] std::io::Error),
-    /// The file is another one.
-    #[error(
-        "the dump {path} is not the one that was proved (its SHA-256 differs): bring that one back, or set spec.abandon: true to give the way back up"
-    )]
-    BackupChanged {
-        /// Where it is.
-        path: String,
-    },
+    /// The dump cannot be had, or is another one.
+    #[error("{0}")]
+    Store(#[from] StoreError),
     /// No scratch.
     #[error("the step's scratch volume cannot be written: {0}")]
     ScratchUnwritable(#[source] std::io::Error),
@@ -77,10 +61,7 @@ impl RestoreError {
             Self::Tool(error) => error.reason(),
             Self::Archive(error) => error.reason(),
             Self::PreparationFailed(_) => "PreparationFailed",
-            Self::BackupUnknown => "BackupUnknown",
-            Self::BackupMissing { .. } => "BackupMissing",
-            Self::BackupUnreadable(_) => "BackupUnreadable",
-            Self::BackupChanged { .. } => "BackupChanged",
+            Self::Store(error) => error.reason(),
             Self::ScratchUnwritable(_) => "ScratchUnwritable",
             Self::RestoreRefused { .. } => "RestoreRefused",
             Self::RestoreBlocked { .. } => "RestoreBlocked",
@@ -93,18 +74,13 @@ impl RestoreError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Session(error) => error.outcome(),
+            Self::Store(error) => error.outcome(),
             Self::PreparationFailed(error) if is_connection_loss(error) => Outcome::Lost,
             Self::RestoreBlocked { .. } | Self::RestoreLost { .. } => Outcome::Lost,
             Self::Stopped => Outcome::Stopped,
-            Self::Tool(_)
-            | Self::Archive(_)
-            | Self::PreparationFailed(_)
-            | Self::BackupUnknown
-            | Self::BackupMissing { .. }
-            | Self::BackupUnreadable(_)
-            | Self::BackupChanged { .. }
-            | Self::ScratchUnwritable(_)
-            | Self::RestoreRefused { .. } => Outcome::Stalled,
+            Self::Tool(_) | Self::Archive(_) | Self::PreparationFailed(_) | Self::ScratchUnwritable(_) | Self::RestoreRefused { .. } => {
+                Outcome::Stalled
+            }
         }
     }
 

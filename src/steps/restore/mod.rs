@@ -11,21 +11,21 @@ mod fence;
 mod script;
 mod stream;
 
-use super::dump_file::{self, Manifest};
+use super::backup_store::{Manifest, ProvedDump};
 use super::session::{Role, Session};
 use super::{StepContext, StepEnd};
 use crate::api::Phase;
 use crate::api::status::{CheckResult, CheckStatus};
+use crate::postgres::archive::{self, Archive};
+use crate::postgres::facts;
 use crate::postgres::table_sums::{self, TableSum};
 use crate::postgres::tools::ToolLogin;
-use crate::postgres::{archive, facts};
 use crate::protocol::{Outcome, RestoreReport, StepReport};
 use error::RestoreError;
 use rand::Rng as _;
 use script::Script;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Locks are waited for at most 5 s at a time: longer, and the application would queue up behind us. So there are
@@ -54,7 +54,8 @@ pub async fn run(context: &StepContext) -> StepEnd {
 }
 
 async fn restore(context: &StepContext) -> Result<Vec<CheckStatus>, RestoreError> {
-    let (dump, manifest) = proved_dump(context).await?;
+    let dump = ProvedDump::open(context).await?;
+    let manifest = &dump.manifest;
     let session = Session::of(context, Role::Main)?;
     let login = ToolLogin::new(&session.credentials, &session.options, &context.paths.scratch)?;
     let mut connection = session.connect().await?;
@@ -66,13 +67,13 @@ async fn restore(context: &StepContext) -> Result<Vec<CheckStatus>, RestoreError
     }
     let fence = fence::raise(&mut connection, ledger, uid).await?;
     let server = facts(&mut connection).await?;
-    let entries = archive::list(&dump).await?;
+    let entries = archive::list(Archive::File(dump.path())).await?;
     let contents = contents::choose(&mut connection, &entries).await?;
     let list = context.paths.scratch.join("restore.list");
     std::fs::write(&list, &contents.list).map_err(RestoreError::ScratchUnwritable)?;
     let tables = manifest.as_ref().map(|m| m.tables.as_slice()).unwrap_or_default();
     let script = Script { ledger, run_uid: uid, schemas: &contents.schemas, fence: &fence, sums_of: if has_sums { tables } else { &[] } };
-    let stream = stream::Stream { context, login: &login, list: &list, dump: &dump, script: &script, server_major: server.major() };
+    let stream = stream::Stream { context, login: &login, list: &list, dump: dump.path(), script: &script, server_major: server.major() };
     with_retries(&stream).await?;
     // The application may write again: what the transaction measured counts, where the ledger could take it.
     let sums = match table_sums::recorded(&mut connection, ledger, uid, "Restored").await {
@@ -97,22 +98,6 @@ async fn with_retries(stream: &stream::Stream<'_>) -> Result<(), RestoreError> {
         }
     }
     Ok(())
-}
-
-/// The dump of the run, if it still is the one that was proved.
-async fn proved_dump(context: &StepContext) -> Result<(PathBuf, Option<Manifest>), RestoreError> {
-    let backup = context.input.backup.as_ref().ok_or(RestoreError::BackupUnknown)?;
-    let dump = context.paths.backup.join(&backup.file);
-    if !dump.is_file() {
-        return Err(RestoreError::BackupMissing { path: backup.path.clone() });
-    }
-    let sha256 = dump_file::sha256(dump.clone()).await.map_err(RestoreError::BackupUnreadable)?;
-    if sha256 != backup.sha256 {
-        return Err(RestoreError::BackupChanged { path: backup.path.clone() });
-    }
-    // A way back is not refused because the account of it is gone; the check says so.
-    let manifest = dump_file::read_manifest(&dump).ok().filter(|m| m.sha256 == sha256);
-    Ok((dump, manifest))
 }
 
 async fn measured(connection: &mut PgConnection, ledger: &str) -> Result<Vec<TableSum>, RestoreError> {

@@ -2,7 +2,8 @@
 
 use super::error::RestoreError;
 use super::script::Script;
-use crate::postgres::tools::{ToolLogin, command, complaint, drain, not_run};
+use crate::postgres::clients;
+use crate::postgres::tools::{ToolLogin, complaint, drain, not_run};
 use crate::steps::StepContext;
 use std::path::Path;
 use std::process::Stdio;
@@ -49,7 +50,8 @@ impl Stream<'_> {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|e| not_run("psql", e))?;
-        let mut restore = command("pg_restore")
+        let mut restore = clients::pg_restore()
+            .await?
             .args(["--single-transaction", "--exit-on-error", "--file", "-", "--use-list"])
             .arg(self.list)
             .arg(self.dump)

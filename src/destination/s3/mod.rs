@@ -1,0 +1,198 @@
+//! A bucket of S3, or of a store that speaks its language.
+//!
+//! Every request has a timeout (10 s to connect, 60 s without a byte), is tried again at most six times within three
+//! minutes, with jitter, and only where the store or the network gave way. `object_store` does that; what it gives up
+//! on is told apart in `failure`.
+
+mod access;
+mod failure;
+
+pub use access::S3Files;
+
+use super::{DestinationError, Reader, Stored};
+use crate::api::spec::S3Destination;
+use failure::Place;
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path as Key;
+use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore as _, ObjectStoreExt as _, RetryConfig, WriteMultipart};
+use secrecy::ExposeSecret as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::io::StreamReader;
+
+const CONNECT: Duration = Duration::from_secs(10);
+/// Without a byte of an answer for so long a request has failed. A part of an upload must be through in this time.
+const SILENCE: Duration = Duration::from_secs(60);
+const RETRIES: usize = 6;
+const RETRY_FOR: Duration = Duration::from_secs(180);
+/// The smallest part; S3 takes no smaller one than 5 MiB.
+const PART_MIN: usize = 8 * 1024 * 1024;
+/// S3 takes 10,000 parts; some are left for an estimate that was too low.
+const PARTS: usize = 9_000;
+/// So many parts are on their way at once; each lies in memory until it is there.
+const AT_ONCE: usize = 3;
+
+/// A bucket.
+#[derive(Debug)]
+pub struct S3 {
+    store: Arc<AmazonS3>,
+    place: Arc<Place>,
+    folder: String,
+}
+
+impl S3 {
+    /// The bucket of a spec. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// [`DestinationError::AccessKeyMissing`], [`DestinationError::BucketMisconfigured`].
+    pub fn new(spec: &S3Destination, files: S3Files<'_>) -> Result<Self, DestinationError> {
+        let misconfigured = |what: String| DestinationError::BucketMisconfigured { what };
+        let key = access::AccessKey::from_secret_dir(files.secret, spec.secret_ref.keys.as_ref())?;
+        // Its own timeout would be over a whole download.
+        let mut client =
+            ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT).with_read_timeout(SILENCE).with_http1_only();
+        if files.ca.is_file() {
+            let pem = std::fs::read(files.ca).map_err(|e| misconfigured(format!("its CA cannot be read: {e}")))?;
+            let bundle = Certificate::from_pem_bundle(&pem)
+                .ok()
+                .filter(|bundle| !bundle.is_empty())
+                .ok_or_else(|| misconfigured("caSecretRef holds no certificate in PEM".into()))?;
+            client = bundle.into_iter().fold(client, ClientOptions::with_root_certificate);
+        }
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(&spec.bucket)
+            .with_region(&spec.region)
+            .with_access_key_id(key.id.expose_secret())
+            .with_secret_access_key(key.secret.expose_secret())
+            .with_retry(RetryConfig {
+                backoff: BackoffConfig { init_backoff: Duration::from_millis(200), max_backoff: Duration::from_secs(20), base: 3.0 },
+                max_retries: RETRIES,
+                retry_timeout: RETRY_FOR,
+            });
+        if let Some(token) = &key.token {
+            builder = builder.with_token(token.expose_secret());
+        }
+        if let Some(endpoint) = &spec.endpoint {
+            client = client.with_allow_http(endpoint.starts_with("http://"));
+            builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
+        }
+        let place = Place {
+            bucket: spec.bucket.clone(),
+            region: spec.region.clone(),
+            endpoint: spec.endpoint.clone().unwrap_or_else(|| format!("https://s3.{}.amazonaws.com", spec.region)),
+        };
+        // The error may quote what it was built with.
+        let store =
+            builder.with_client_options(client).build().map_err(|_| misconfigured("endpoint, region and bucket make no address".into()))?;
+        Ok(Self { store: Arc::new(store), place: Arc::new(place), folder: spec.prefix.clone() })
+    }
+
+    pub(super) fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    pub(super) fn bucket(&self) -> &str {
+        &self.place.bucket
+    }
+
+    pub(super) async fn write(&self, name: &str, expected: i64) -> Result<PartsUpload, DestinationError> {
+        let upload = self.store.put_multipart(&Key::from(name)).await.map_err(|e| self.place.failure("begin an upload", name, &e))?;
+        let part = PART_MIN.max(usize::try_from(expected).unwrap_or(0) / PARTS);
+        Ok(PartsUpload {
+            upload: Some(WriteMultipart::new_with_chunk_size(upload, part)),
+            store: Arc::clone(&self.store),
+            place: Arc::clone(&self.place),
+            name: name.to_owned(),
+            written: 0,
+        })
+    }
+
+    pub(super) async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), DestinationError> {
+        self.store.put(&Key::from(name), bytes.into()).await.map_err(|e| self.place.failure("write", name, &e))?;
+        Ok(())
+    }
+
+    pub(super) async fn read(&self, name: &str) -> Result<Reader, DestinationError> {
+        let got = self.store.get(&Key::from(name)).await.map_err(|e| self.place.failure("read", name, &e))?;
+        let (place, name) = (Arc::clone(&self.place), name.to_owned());
+        // A download that breaks off goes on where it was: `object_store` asks for the rest.
+        let bytes = got.into_stream().map_err(move |e| std::io::Error::other(place.failure("read", &name, &e)));
+        Ok(Box::pin(StreamReader::new(bytes)))
+    }
+
+    pub(super) async fn size(&self, name: &str) -> Result<Option<u64>, DestinationError> {
+        match self.store.head(&Key::from(name)).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(error) => match self.place.failure("look at", name, &error) {
+                DestinationError::BackupMissing { .. } => Ok(None),
+                other => Err(other),
+            },
+        }
+    }
+
+    pub(super) async fn list(&self, stem: &str) -> Result<Vec<Stored>, DestinationError> {
+        let folder = Key::from(self.folder.as_str());
+        let within = (!self.folder.is_empty()).then_some(&folder);
+        let below = if self.folder.is_empty() { stem.to_owned() } else { format!("{}/{stem}", self.folder) };
+        let mut found = Vec::new();
+        let mut listed = self.store.list(within);
+        while let Some(object) = listed.next().await {
+            let object = object.map_err(|e| self.place.failure("list", &self.folder, &e))?;
+            let name: String = object.location.into();
+            if name.starts_with(&below) {
+                found.push(Stored { name, size: object.size });
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn remove(&self, name: &str) -> Result<(), DestinationError> {
+        match self.store.delete(&Key::from(name)).await.map_err(|e| self.place.failure("delete", name, &e)) {
+            Ok(()) | Err(DestinationError::BackupMissing { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A file of a bucket that is being uploaded in parts. It is not there before it is finished.
+#[derive(Debug)]
+pub struct PartsUpload {
+    upload: Option<WriteMultipart>,
+    store: Arc<AmazonS3>,
+    place: Arc<Place>,
+    name: String,
+    written: u64,
+}
+
+impl PartsUpload {
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), DestinationError> {
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        upload.wait_for_capacity(AT_ONCE).await.map_err(|e| self.place.failure("upload", &self.name, &e))?;
+        upload.write(bytes);
+        self.written += u64::try_from(bytes.len()).unwrap_or(0);
+        Ok(())
+    }
+
+    pub(super) async fn finish(mut self) -> Result<u64, DestinationError> {
+        let Some(upload) = self.upload.take() else { return Ok(0) };
+        // It takes its parts back where it fails.
+        upload.finish().await.map_err(|e| self.place.failure("finish an upload", &self.name, &e))?;
+        let key = Key::from(self.name.as_str());
+        let stored = self.store.head(&key).await.map_err(|e| self.place.failure("look at", &self.name, &e))?.size;
+        if stored != self.written {
+            let _ = self.store.delete(&key).await;
+            let path = format!("s3://{}/{}", self.place.bucket, self.name);
+            return Err(DestinationError::UploadTruncated { path, sent: self.written, stored });
+        }
+        Ok(stored)
+    }
+
+    pub(super) async fn abort(mut self) {
+        let Some(upload) = self.upload.take() else { return };
+        // Parts that stay are no file, but cost room until a rule of the bucket removes them.
+        if upload.abort().await.is_err() {
+            tracing::warn!(name = self.name, "an unfinished upload could not be taken back; a lifecycle rule of the bucket should");
+        }
+    }
+}
