@@ -5,5 +5,6 @@ mod fixtures;
 mod paths;
 mod properties;
 mod references;
+mod rehearsal;
 mod throttled;
 mod world;

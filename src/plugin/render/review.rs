@@ -235,6 +235,7 @@ fn backed_up(page: &mut Page, backup: &BackupStatus) {
     page.fact("backup", &format!("{}, {} bytes{taken}", text::line(&backup.path), backup.size_bytes));
     let proof = match backup.proof.as_str() {
         "Read" => "Read: every block was read back, and every table of the run is in it".to_owned(),
+        "Restore" => "Restore: it was restored into a scratch server, and every table is as it was dumped".to_owned(),
         "" => "none".into(),
         other => text::line(other),
     };
@@ -242,6 +243,21 @@ fn backed_up(page: &mut Page, backup: &BackupStatus) {
     page.fact("", &format!("sha256 {}", text::line(&backup.sha256)));
     if !backup.restore_with.is_empty() {
         page.fact("restore with", &text::line(&backup.restore_with));
+    }
+}
+
+/// What was found on the restored copy.
+fn rehearsed(page: &mut Page, rehearsal: &RehearsalStatus) {
+    let took = |seconds: i64| duration::display(std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    let restored = format!("restored into PostgreSQL {} in {}", text::line(&rehearsal.server_version), took(rehearsal.restore_seconds));
+    let applied = rehearsal.apply_seconds.map_or_else(String::new, |seconds| format!(", the plan applied there in {}", took(seconds)));
+    page.fact("rehearsal", &format!("{restored}{applied}"));
+    for count in &rehearsal.counts {
+        let real = count.real.map_or_else(String::new, |real| format!(", really {real}"));
+        page.fact("", &format!("{}: {} predicted, {} on the copy{real}", text::line(&count.name), count.predicted, count.rehearsed));
+    }
+    for remark in &rehearsal.remarks {
+        page.fact("", &text::line(remark));
     }
 }
 
