@@ -8,6 +8,7 @@ use crate::api::conditions::{ConditionType, Truth};
 use crate::api::duration;
 use crate::api::spec::Proof;
 use crate::api::status::{CheckResult, Step, WRITTEN};
+use crate::lifecycle::decision::Effect;
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step::StepEnded;
 use crate::protocol::{Outcome, StepReport};
@@ -45,6 +46,7 @@ fn ask(pass: &mut Pass<'_>) {
 
 pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Rehearse, 0) };
+    let job_name = pass.status.steps.iter().find(|s| s.step == Step::Rehearse).map(|s| s.job_name.clone());
     let report = match report.map(|r| *r) {
         Some(StepReport::Rehearsal(report)) => Some(report),
         None if verdict.outcome != Outcome::Passed => None,
@@ -70,8 +72,16 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
             pass.wait_and_retry(Step::Rehearse, AGAIN);
         }
         // The step in hand deals with these.
-        Outcome::Stalled | Outcome::Lost | Outcome::Stopped => super::unexpected(pass, Step::Rehearse, 0),
+        Outcome::Stalled | Outcome::Lost | Outcome::Stopped => return super::unexpected(pass, Step::Rehearse, 0),
     }
+    // A volume that was made for the copy is there as long as its pod is, and may be a large one.
+    if let Some(job_name) = job_name.filter(|_| has_own_volume(pass)) {
+        pass.act(Effect::StopStep { job_name });
+    }
+}
+
+fn has_own_volume(pass: &Pass<'_>) -> bool {
+    pass.run.spec.backup.rehearsal.as_ref().is_some_and(|rehearsal| rehearsal.storage_class_name.is_some())
 }
 
 fn passed(pass: &mut Pass<'_>, message: &str) {

@@ -109,6 +109,19 @@ fn what_cannot_be_rehearsed_stalls_the_run_and_is_tried_again_until_it_can() {
 }
 
 #[test]
+fn a_volume_that_was_made_for_the_copy_goes_when_the_rehearsal_has_ended_however_it_did() {
+    for outcome in [Outcome::Passed, Outcome::Failed, Outcome::Inconclusive] {
+        let mut spec = rehearsed_spec();
+        spec["backup"]["rehearsal"] = json!({"storageClassName": "fast"});
+        let mut world = World::new(&spec).ends(Step::Rehearse, &[Ending::Verdict(outcome, "AsTold")]);
+        let stopped = (0..100).any(|_| matches!(world.pass(false).effect, Some(Effect::StopStep { job_name }) if job_name.ends_with("-rehearse-1")));
+        assert!(stopped, "{outcome:?}");
+        let ended = world.status().steps.iter().any(|s| s.step == Step::Rehearse && s.ended_at.is_some());
+        assert!(ended, "its result is in the status before");
+    }
+}
+
+#[test]
 fn a_lost_rehearsal_is_no_verdict() {
     let mut world = World::new(&rehearsed_spec()).ends(Step::Rehearse, &[Ending::Lost, Ending::Disappears, Ending::Good]);
     assert_eq!(world.settle(300), Phase::Succeeded);

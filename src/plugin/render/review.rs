@@ -2,7 +2,7 @@
 
 use super::{Ink, Page, Style, between, difference, row, seconds, span, text, time};
 use crate::api::spec::Approval;
-use crate::api::status::{AwaitingStatus, BackupStatus, CheckResult, PlanStatus, PlannedWrites, SampleStatus, Step, Subject};
+use crate::api::status::{AwaitingStatus, BackupStatus, CheckResult, PlanStatus, PlannedWrites, RehearsalStatus, SampleStatus, Step, Subject};
 use crate::api::{BackfillRun, BackfillRunStatus, EDITED_BY, REQUESTED_BY};
 use crate::lifecycle::estimate;
 use jiff::Timestamp;
@@ -200,7 +200,12 @@ fn surroundings(page: &mut Page, run: &BackfillRun, status: &BackfillRunStatus) 
         page.fact("release", &format!("{}, {}{commit}", text::line(&release.workload), text::line(&release.image)));
     }
     match &status.backup {
-        Some(backup) => backed_up(page, backup),
+        Some(backup) => {
+            backed_up(page, backup);
+            if let Some(rehearsal) = &status.rehearsal {
+                rehearsed(page, rehearsal);
+            }
+        }
         None => page.fact("backup", "none yet"),
     }
     if !status.way_back.is_empty() {
@@ -248,9 +253,8 @@ fn backed_up(page: &mut Page, backup: &BackupStatus) {
 
 /// What was found on the restored copy.
 fn rehearsed(page: &mut Page, rehearsal: &RehearsalStatus) {
-    let took = |seconds: i64| duration::display(std::time::Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
-    let restored = format!("restored into PostgreSQL {} in {}", text::line(&rehearsal.server_version), took(rehearsal.restore_seconds));
-    let applied = rehearsal.apply_seconds.map_or_else(String::new, |seconds| format!(", the plan applied there in {}", took(seconds)));
+    let restored = format!("restored into PostgreSQL {} in {}", text::line(&rehearsal.server_version), seconds(rehearsal.restore_seconds));
+    let applied = rehearsal.apply_seconds.map_or_else(String::new, |took| format!(", the plan applied there in {}", seconds(took)));
     page.fact("rehearsal", &format!("{restored}{applied}"));
     for count in &rehearsal.counts {
         let real = count.real.map_or_else(String::new, |real| format!(", really {real}"));
