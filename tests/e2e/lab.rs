@@ -50,7 +50,9 @@ impl Lab {
             output(&mut command, "").map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
         };
         let images = build(&["operator", "rehearsal", "postgres", "scenarios-app"])?;
-        let [operator_image, rehearsal_image, postgres_image, app_image] = images.as_slice() else { return Err(format!("images: {images:?}")) };
+        let [operator_image, rehearsal_image, postgres_image, app_image] = images.as_slice() else {
+            return Err(format!("images: {images:?}"));
+        };
         channel::install(&cluster)?;
         operator::install(&cluster, operator_image, rehearsal_image, &suffix)?;
         let lab = Self {

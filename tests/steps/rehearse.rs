@@ -91,7 +91,8 @@ async fn a_dump_that_is_damaged_in_the_middle_does_not_restore_though_its_list_r
         *byte ^= 0x5a;
     }
     std::fs::write(&path, &bytes).unwrap();
-    let listed = Command::new("pg_restore").env("PATH", crate::support::postgres::path_with_programs()).arg("--list").arg(&path).output().unwrap();
+    let listed =
+        Command::new("pg_restore").env("PATH", crate::support::postgres::path_with_programs()).arg("--list").arg(&path).output().unwrap();
     assert!(listed.status.success(), "the list reads");
 
     let end = pod.rehearse();
@@ -143,7 +144,8 @@ async fn a_copy_that_is_not_what_the_manifest_says_is_told_table_by_table() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_fails_on_the_copy_fails_the_rehearsal() {
-    let check = "verify: [{name: none-short, sql: 'SELECT count(*) FROM scenarios WHERE length(accepted_prompt) < 1000', expect: {equals: 0}}]";
+    let check =
+        "verify: [{name: none-short, sql: 'SELECT count(*) FROM scenarios WHERE length(accepted_prompt) < 1000', expect: {equals: 0}}]";
     let (_database, mut pod) = planned("", "", check).await;
     let end = pod.rehearse();
     assert_eq!(verdict(&end), (Outcome::Failed, "RehearsalChecksFailed"), "{}", end.verdict.message);
@@ -229,7 +231,9 @@ async fn roles_owners_and_grants_come_back_and_what_leads_to_other_servers_does_
 async fn what_the_image_does_not_have_is_named_and_is_no_verdict_about_the_dump() {
     let database = Database::new(TABLES).await;
     // An extension that no server has: its dump asks for it all the same.
-    database.execute_as_superuser("CREATE EXTENSION pgcrypto; UPDATE pg_extension SET extname = 'imaginary' WHERE extname = 'pgcrypto'").await;
+    database
+        .execute_as_superuser("CREATE EXTENSION pgcrypto; UPDATE pg_extension SET extname = 'imaginary' WHERE extname = 'pgcrypto'")
+        .await;
     let mut pod = Pod::new(&database, spec(""));
     let Some(StepReport::Backup(report)) = pod.run(Step::Backup).report else { panic!() };
     pod.input.backup = Some(report.backup);
@@ -259,7 +263,11 @@ async fn limits_of_space_and_time_end_a_rehearsal_with_their_fields() {
     pod.input.rehearsal = Some(RehearsalInput { storage_bytes: 10 << 20, database_bytes: 10 << 20 });
     let end = pod.rehearse();
     assert_eq!(verdict(&end), (Outcome::Inconclusive, "RehearsalVolumeFull"), "{} {}", end.verdict.message, end.stderr);
-    assert!(end.verdict.message.contains("10.0 MiB") && end.verdict.message.contains("backup.rehearsal.storage"), "{}", end.verdict.message);
+    assert!(
+        end.verdict.message.contains("10.0 MiB") && end.verdict.message.contains("backup.rehearsal.storage"),
+        "{}",
+        end.verdict.message
+    );
 
     pod.input.rehearsal = None;
     pod.input.spec.backup.rehearsal = Some(serde_json::from_value(json!({"timeout": "100ms"})).unwrap());
@@ -270,7 +278,8 @@ async fn limits_of_space_and_time_end_a_rehearsal_with_their_fields() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_scratch_server_listens_nowhere_and_ends_with_its_step() {
-    let many = "DO $$ BEGIN FOR n IN 1..1500 LOOP EXECUTE format('CREATE TABLE extra_%s (id int PRIMARY KEY, v text)', n); END LOOP; END $$;";
+    let many =
+        "DO $$ BEGIN FOR n IN 1..1500 LOOP EXECUTE format('CREATE TABLE extra_%s (id int PRIMARY KEY, v text)', n); END LOOP; END $$;";
     let (_database, mut pod) = planned(many, "", "").await;
     let child = pod.spawn_rehearsal();
     let file = pod.paths.rehearsal.join("data/postmaster.pid");
@@ -299,7 +308,8 @@ async fn the_scratch_server_listens_nowhere_and_ends_with_its_step() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scratch_server_that_dies_is_a_lost_step_and_no_verdict() {
-    let many = "DO $$ BEGIN FOR n IN 1..1500 LOOP EXECUTE format('CREATE TABLE extra_%s (id int PRIMARY KEY, v text)', n); END LOOP; END $$;";
+    let many =
+        "DO $$ BEGIN FOR n IN 1..1500 LOOP EXECUTE format('CREATE TABLE extra_%s (id int PRIMARY KEY, v text)', n); END LOOP; END $$;";
     let (_database, mut pod) = planned(many, "", "").await;
     let child = pod.spawn_rehearsal();
     let file = pod.paths.rehearsal.join("data/postmaster.pid");

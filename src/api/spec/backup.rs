@@ -74,6 +74,8 @@ impl Proof {
     const fn is_read(&self) -> bool {
         matches!(self, Self::Read)
     }
+}
+
 const fn jobs() -> i32 {
     2
 }

@@ -3,7 +3,6 @@
 mod approval;
 mod backfill;
 mod backup;
-mod rehearsal;
 mod batch;
 mod database;
 mod destination;
@@ -14,6 +13,7 @@ mod monitor;
 mod pods;
 mod preflight;
 mod references;
+mod rehearsal;
 mod rollback;
 mod sensitive;
 mod source;

@@ -80,7 +80,11 @@ fn approved(pass: &mut Pass<'_>) {
     }
     // What is asked for by now is in the spec, and an approval is worth no more than the proof that it saw.
     if !pass.status.mutation_started && rehearsal::is_due(pass) {
-        return pass.enter(Phase::BackingUp, "NotRehearsed", "the backup is not proved as backup.proof asks: it is taken again, and rehearsed");
+        return pass.enter(
+            Phase::BackingUp,
+            "NotRehearsed",
+            "the backup is not proved as backup.proof asks: it is taken again, and rehearsed",
+        );
     }
     if !pass.status.mutation_started && backup_too_old(pass) {
         return pass.enter(Phase::BackingUp, "BackupTooOld", "the backup is older than backup.maxAge: it is taken again");

@@ -20,7 +20,8 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     pass.status.rehearsal = None;
     pass.set(ConditionType::BackedUp, Truth::True, "BackedUp", &verdict.message);
     if rehearsal::is_due(pass) {
-        let message = "every block was read back, and every table of the run is in it; that it can be restored is not known before the rehearsal";
+        let message =
+            "every block was read back, and every table of the run is in it; that it can be restored is not known before the rehearsal";
         pass.set(ConditionType::BackupVerified, Truth::Unknown, "NotRehearsed", message);
     } else {
         pass.set(ConditionType::BackupVerified, Truth::True, &proof, "every block was read back, and every table of the run is in it");

@@ -3,8 +3,8 @@
 use crate::api::spec::BackfillRun;
 use crate::api::status::{BackupStatus, CountStatus, DatabaseStatus, MonitorStatus, PlanStatus, RehearsalStatus, ResultStatus, Step};
 use crate::protocol::{
-    ApplyReport, BackupReport, ClaimReport, LossReport, MonitorReport, PlanReport, PreflightReport, RehearsalReport, RestoreReport, StepReport,
-    UndoReport, VerifyReport,
+    ApplyReport, BackupReport, ClaimReport, LossReport, MonitorReport, PlanReport, PreflightReport, RehearsalReport, RestoreReport,
+    StepReport, UndoReport, VerifyReport,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};

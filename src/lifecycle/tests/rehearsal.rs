@@ -114,7 +114,8 @@ fn a_volume_that_was_made_for_the_copy_goes_when_the_rehearsal_has_ended_however
         let mut spec = rehearsed_spec();
         spec["backup"]["rehearsal"] = json!({"storageClassName": "fast"});
         let mut world = World::new(&spec).ends(Step::Rehearse, &[Ending::Verdict(outcome, "AsTold")]);
-        let stopped = (0..100).any(|_| matches!(world.pass(false).effect, Some(Effect::StopStep { job_name }) if job_name.ends_with("-rehearse-1")));
+        let stopped =
+            (0..100).any(|_| matches!(world.pass(false).effect, Some(Effect::StopStep { job_name }) if job_name.ends_with("-rehearse-1")));
         assert!(stopped, "{outcome:?}");
         let ended = world.status().steps.iter().any(|s| s.step == Step::Rehearse && s.ended_at.is_some());
         assert!(ended, "its result is in the status before");
@@ -187,7 +188,8 @@ fn a_suspended_rehearsal_is_stopped_and_begun_again() {
 #[test]
 fn checks_on_the_copy_that_did_not_hold_are_told_to_who_approves_and_replaced_by_the_next_rehearsal() {
     let Some(StepReport::Rehearsal(mut found)) = report(Step::Rehearse, start()) else { panic!() };
-    let check = CheckStatus { name: "filled".into(), phase: Phase::Planning, result: CheckResult::Inconclusive, message: "3 drifted".into() };
+    let check =
+        CheckStatus { name: "filled".into(), phase: Phase::Planning, result: CheckResult::Inconclusive, message: "3 drifted".into() };
     found.checks.push(check);
     let unclear = Ending::Reports(Box::new(StepReport::Rehearsal(found)), Outcome::Passed, "BackupRestored");
     let mut world = asked(World::new(&rehearsed_spec()).ends(Step::Rehearse, &[unclear, Ending::Good]));

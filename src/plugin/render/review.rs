@@ -2,7 +2,9 @@
 
 use super::{Ink, Page, Style, between, difference, row, seconds, span, text, time};
 use crate::api::spec::Approval;
-use crate::api::status::{AwaitingStatus, BackupStatus, CheckResult, PlanStatus, PlannedWrites, RehearsalStatus, SampleStatus, Step, Subject};
+use crate::api::status::{
+    AwaitingStatus, BackupStatus, CheckResult, PlanStatus, PlannedWrites, RehearsalStatus, SampleStatus, Step, Subject,
+};
 use crate::api::{BackfillRun, BackfillRunStatus, EDITED_BY, REQUESTED_BY};
 use crate::lifecycle::estimate;
 use jiff::Timestamp;

@@ -27,7 +27,9 @@ pub(super) fn compare(dumped: &[TableSum], restored: &[TableSum]) -> Vec<CheckSt
         .filter_map(|then| {
             let message = match restored.iter().find(|now| now.table == then.table) {
                 Some(now) if now == then => return None,
-                Some(now) if now.rows == then.rows => format!("{} has its {} rows, but other content than was dumped", then.table, now.rows),
+                Some(now) if now.rows == then.rows => {
+                    format!("{} has its {} rows, but other content than was dumped", then.table, now.rows)
+                }
                 Some(now) => format!("{} has {} rows on the copy, and had {} when it was dumped", then.table, now.rows, then.rows),
                 None => format!("{} is not on the copy", then.table),
             };
@@ -58,7 +60,11 @@ mod tests {
         let messages: Vec<String> = compare(&dumped, &restored).into_iter().map(|check| check.message).collect();
         assert_eq!(
             messages,
-            ["b has 1 rows on the copy, and had 2 when it was dumped", "c has its 3 rows, but other content than was dumped", "d is not on the copy"]
+            [
+                "b has 1 rows on the copy, and had 2 when it was dumped",
+                "c has its 3 rows, but other content than was dumped",
+                "d is not on the copy"
+            ]
         );
         let same = compare(&dumped, &dumped);
         assert_eq!((same.len(), same[0].result), (1, CheckResult::Passed));

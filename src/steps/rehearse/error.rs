@@ -150,7 +150,9 @@ impl RehearsalError {
         match self {
             // About the dump, or the plan.
             Self::ManifestMissing { .. }
-            | Self::Store(StoreError::BackupChanged { .. } | StoreError::BackupOfAnotherDatabase { .. } | StoreError::ManifestMissing { .. })
+            | Self::Store(
+                StoreError::BackupChanged { .. } | StoreError::BackupOfAnotherDatabase { .. } | StoreError::ManifestMissing { .. },
+            )
             | Self::RehearsalRestoreFailed { .. }
             | Self::RehearsalApplyFailed { .. }
             | Self::Archive(ArchiveError::DumpUnreadable { .. }) => Outcome::Failed,

@@ -15,9 +15,7 @@ mod trial;
 
 use super::backup_store::BackupStore;
 use super::{StepContext, StepEnd};
-use crate::api::status::{
-    CheckResult, CheckStatus, CountStatus, DRIFTED, PlanStatus, QUARANTINED, RehearsalStatus, ResultStatus, WRITTEN,
-};
+use crate::api::status::{CheckResult, CheckStatus, CountStatus, DRIFTED, PlanStatus, QUARANTINED, RehearsalStatus, ResultStatus, WRITTEN};
 use crate::api::{duration, quantity};
 use crate::engine::verify;
 use crate::protocol::{Outcome, RehearsalReport, StepReport};
@@ -133,11 +131,7 @@ fn full(context: &StepContext) -> RehearsalError {
 
 fn counts(plan: &PlanStatus, result: &ResultStatus) -> Vec<CountStatus> {
     let count = |name: &str, predicted, rehearsed| CountStatus { name: name.into(), predicted, rehearsed, real: None };
-    vec![
-        count(WRITTEN, plan.will_write, result.written),
-        count(DRIFTED, 0, result.drifted),
-        count(QUARANTINED, 0, result.quarantined),
-    ]
+    vec![count(WRITTEN, plan.will_write, result.written), count(DRIFTED, 0, result.drifted), count(QUARANTINED, 0, result.quarantined)]
 }
 
 /// At least one: what took no time at all was not measured.

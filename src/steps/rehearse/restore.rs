@@ -30,8 +30,7 @@ pub(super) struct Contents {
 pub(super) async fn choose(dump: &Dump, server: &ScratchServer) -> Result<Contents, RehearsalError> {
     let entries = archive::list(Archive::File(dump.path())).await?;
     let mut connection = server.connection().await?;
-    let available: Vec<String> =
-        sqlx::query_scalar("SELECT name::text FROM pg_available_extensions").fetch_all(&mut connection).await?;
+    let available: Vec<String> = sqlx::query_scalar("SELECT name::text FROM pg_available_extensions").fetch_all(&mut connection).await?;
     let _ = connection.close().await;
     let missing: Vec<String> = extensions(&entries).filter(|name| !available.contains(name)).collect();
     if !missing.is_empty() {
@@ -49,7 +48,9 @@ pub(super) async fn choose(dump: &Dump, server: &ScratchServer) -> Result<Conten
 
 /// `EXTENSION - pgcrypto ` and the owner's name, which is empty.
 fn extensions(entries: &[Entry]) -> impl Iterator<Item = String> {
-    entries.iter().filter_map(|entry| entry.what.strip_prefix("EXTENSION - ")?.split(' ').next().map(|name| name.trim_matches('"').to_owned()))
+    entries
+        .iter()
+        .filter_map(|entry| entry.what.strip_prefix("EXTENSION - ")?.split(' ').next().map(|name| name.trim_matches('"').to_owned()))
 }
 
 /// Restores, and answers how long it took.
@@ -67,18 +68,17 @@ pub(super) async fn restore(
     let client = clients::newest().await?;
     let mut command = login.command(client.program("pg_restore"));
     // Labels of modules that are not loaded, and places on other disks, are not what is proved.
-    command.args(["--no-password", "--no-security-labels", "--no-tablespaces", "--dbname"]).arg(server.database()).arg("--use-list").arg(&list);
+    command
+        .args(["--no-password", "--no-security-labels", "--no-tablespaces", "--dbname"])
+        .arg(server.database())
+        .arg("--use-list")
+        .arg(&list);
     // A client newer than the server says one thing that the server does not know, and must go on.
     let newer = client.major >= 17 && server.major() < 17;
     if !newer {
         command.arg("--exit-on-error");
     }
-    let mut child = command
-        .arg(dump.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| not_run("pg_restore", e))?;
+    let mut child = command.arg(dump.path()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(|e| not_run("pg_restore", e))?;
     let stderr = tokio::spawn(drain(child.stderr.take()));
     let databases = server.databases();
     let empty = space::taken(&databases);
@@ -115,7 +115,13 @@ fn judge(success: bool, stderr: &str, context: &StepContext) -> Result<(), Rehea
     let limit = context.input.rehearsal.map_or_else(String::new, |space| quantity::display(space.storage_bytes));
     Err(if says(&["No space left on device", "Disk quota exceeded"]) {
         RehearsalError::RehearsalVolumeFull { limit }
-    } else if says(&["server closed the connection", "terminating connection", "could not connect", "the database system is", "connection to server"]) {
+    } else if says(&[
+        "server closed the connection",
+        "terminating connection",
+        "could not connect",
+        "the database system is",
+        "connection to server",
+    ]) {
         RehearsalError::ScratchServerLost { detail }
     } else if says(&["shared_preload_libraries", "could not open extension control file", "is not available", "could not access file"]) {
         RehearsalError::ExtensionMissing { missing: detail }
@@ -136,7 +142,12 @@ mod tests {
 
     #[test]
     fn extensions_are_found_by_name_and_their_comments_are_none() {
-        let entries = [entry("EXTENSION - pgcrypto "), entry("COMMENT - EXTENSION pgcrypto "), entry("TABLE public a app"), entry("EXTENSION - uuid-ossp")];
+        let entries = [
+            entry("EXTENSION - pgcrypto "),
+            entry("COMMENT - EXTENSION pgcrypto "),
+            entry("TABLE public a app"),
+            entry("EXTENSION - uuid-ossp"),
+        ];
         assert_eq!(extensions(&entries).collect::<Vec<_>>(), ["pgcrypto", "uuid-ossp"]);
     }
 }

@@ -130,7 +130,8 @@ async fn made(
 fn excuse(check: &mut CheckStatus, drifted: i64) {
     if check.result == CheckResult::Failed && drifted > 0 {
         check.result = CheckResult::Inconclusive;
-        check.message = format!("{}; but {drifted} planned rows changed between dump and plan, and were left alone on the copy", check.message);
+        check.message =
+            format!("{}; but {drifted} planned rows changed between dump and plan, and were left alone on the copy", check.message);
     }
 }
 
