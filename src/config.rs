@@ -28,6 +28,9 @@ pub struct OperatorConfig {
     /// What step pods look like where a run does not say otherwise.
     #[serde(default)]
     pub steps: StepDefaults,
+    /// What backups are rehearsed with. Default: nothing, and runs that ask for a rehearsal are told so.
+    #[serde(default)]
+    pub rehearsal: RehearsalConfig,
     /// Where people can be told something. Default: nowhere.
     #[serde(default)]
     pub channels: Vec<ChannelConfig>,
@@ -62,6 +65,14 @@ pub struct StepDefaults {
     pub image_pull_policy: Option<PullPolicy>,
     /// Laid over the restricted security context of the pod.
     pub security_context: Option<Map<String, Value>>,
+}
+
+/// What backups are rehearsed with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RehearsalConfig {
+    /// An image with this release of the operator and a PostgreSQL server: the target `rehearsal` of the Dockerfile.
+    pub image: Option<String>,
 }
 
 /// When an image is pulled.
@@ -200,6 +211,9 @@ impl OperatorConfig {
         if self.monitor_cluster_role.is_empty() {
             return invalid("monitorClusterRole".into(), "is empty");
         }
+        if self.rehearsal.image.as_ref().is_some_and(String::is_empty) {
+            return invalid("rehearsal.image".into(), "is empty; leave it out where backups are not rehearsed");
+        }
         self.approval.check().or_else(|(field, problem)| invalid(field, problem))?;
         let mut names = BTreeSet::new();
         for (index, channel) in self.channels.iter().enumerate() {
@@ -293,6 +307,7 @@ mod tests {
         let refusals = [
             ("chanels: []\n", "unknown field `chanels`"),
             ("steps: {cpu: 1}\n", "steps: unknown field `cpu`"),
+            ("rehearsal: {image: ''}\n", "rehearsal.image"),
             ("steps: {imagePullPolicy: Sometimes}\n", "steps.imagePullPolicy"),
             ("channels: [{name: a, slack: {url: 'https://example.org'}}]\n", "channels[0]"),
             ("channels: [{name: a}]\n", "channel a: set exactly one of slack and webhook"),

@@ -65,6 +65,7 @@ approval:
 channels:
   - {name: team-db, slack: {secret: {name: team-db-slack}}}
   - {name: audit, webhook: {secret: {name: audit-webhook, urlKey: address, keyKey: hmac}}}
+rehearsal: {image: {repository: registry.example.org/rehearsal, tag: "2"}}
 steps:
   imagePullSecrets: [pull]
   nodeSelector: {kubernetes.io/os: linux}

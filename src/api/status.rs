@@ -3,8 +3,10 @@
 //! Budget: 128 KiB. Nothing in here may hold a secret.
 
 mod approval;
+mod rehearsal;
 
 pub use approval::{ApprovalStatus, AwaitingStatus, ConfigMapStatus, EntryStatus, FloorStatus, Identity, Subject, VoidedStatus};
+pub use rehearsal::{CountStatus, DRIFTED, QUARANTINED, RehearsalStatus, WRITTEN};
 
 use super::phase::Phase;
 use super::spec::{NotificationEvent, RollbackMethod};
@@ -73,6 +75,9 @@ pub struct BackfillRunStatus {
     /// The proved backup.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupStatus>,
+    /// The rehearsal of the backup, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<RehearsalStatus>,
     /// The plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
@@ -150,6 +155,8 @@ pub enum Step {
     Plan,
     /// The team's script, dry.
     DryRun,
+    /// The backup, restored into a scratch server.
+    Rehearse,
     /// The database is claimed for this run.
     Claim,
     /// The team's migrations.
@@ -176,11 +183,12 @@ pub enum Step {
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Preflight,
         Self::Backup,
         Self::Plan,
         Self::DryRun,
+        Self::Rehearse,
         Self::Claim,
         Self::Migrate,
         Self::Replan,
@@ -202,6 +210,7 @@ impl Step {
             Self::Backup => "backup",
             Self::Plan => "plan",
             Self::DryRun => "dry-run",
+            Self::Rehearse => "rehearse",
             Self::Claim => "claim",
             Self::Migrate => "migrate",
             Self::Replan => "replan",
@@ -411,7 +420,8 @@ pub struct BackupStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub taken_at: Option<Timestamp>,
-    /// What is proved: `Read`, every block was read back and every table of the run is in it.
+    /// What is proved. `Read`: every block was read back, and every table of the run is in it. `Restore`: it was restored into
+    /// a scratch server, and every table is as it was dumped.
     pub proof: String,
     /// What a person needs to restore it.
     pub restore_with: String,

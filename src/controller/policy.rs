@@ -1,10 +1,12 @@
-//! What the operator's configuration says about approvals, in the words of the core.
+//! What the operator's configuration says about every run, in the words of the core.
 
-use crate::config::ApprovalConfig;
+use crate::config::OperatorConfig;
 use crate::lifecycle::{Floor, OperatorPolicy, Risk};
 
 /// The policy that all runs are under.
-pub(super) fn of(config: &ApprovalConfig) -> OperatorPolicy {
+pub(super) fn of(config: &OperatorConfig) -> OperatorPolicy {
+    let can_rehearse = config.rehearsal.image.is_some();
+    let config = &config.approval;
     let floors = config.policies.iter().map(|policy| Floor {
         name: policy.name.clone(),
         namespaces: policy.namespaces.clone(),
@@ -23,5 +25,6 @@ pub(super) fn of(config: &ApprovalConfig) -> OperatorPolicy {
         require_admission: config.require_admission,
         service_accounts: config.service_accounts.clone(),
         floors: floors.collect(),
+        can_rehearse,
     }
 }

@@ -25,7 +25,7 @@ pub(super) async fn reconcile(cached: Arc<BackfillRun>, context: Arc<Context>) -
     let Some(run) = call("reading the run", runs.get_opt(&cached.name_any())).await? else {
         return Ok(Action::await_change());
     };
-    let policy = policy::of(&context.config.approval);
+    let policy = policy::of(&context.config);
     let status = run.status.clone().unwrap_or_default();
 
     // 1. validate (no client)

@@ -172,7 +172,7 @@ fn suspended(pass: &mut Pass<'_>) -> bool {
             }
             pass.status.message = "suspended: set spec.suspend to false to go on".into();
             // Plans and checks change nothing and end by themselves; a Job of the team is never killed half-way.
-            if matches!(pass.status.current_step, Some(Step::Backup | Step::Apply | Step::Undo | Step::Monitor)) {
+            if matches!(pass.status.current_step, Some(Step::Backup | Step::Rehearse | Step::Apply | Step::Undo | Step::Monitor)) {
                 step::stop(pass, "the run was suspended");
             }
             true

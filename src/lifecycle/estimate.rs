@@ -1,6 +1,6 @@
 //! How long a step will take, in seconds; afterwards compared with what it took.
 
-use crate::api::status::{BackfillRunStatus, EstimateStatus, Step};
+use crate::api::status::{BackfillRunStatus, EstimateStatus, RehearsalStatus, Step, WRITTEN};
 
 /// `pg_dump -Fc` with gzip, on one core, and reading it back: about 25 MB of database a second (measured at 20 to 40).
 const BACKUP_BYTES_PER_SECOND: i64 = 25_000_000;
@@ -8,6 +8,8 @@ const BACKUP_BYTES_PER_SECOND: i64 = 25_000_000;
 const RESTORE_BYTES_PER_SECOND: i64 = 8_000_000;
 /// A written row costs about four times a planned one: two writes, the undo row, the audit entry.
 const APPLY_COST: i64 = 4;
+/// A rehearsal makes a server first, and compares every table at the end.
+const REHEARSAL_SECONDS: i64 = 15;
 /// Undo took half of apply's time when it was measured.
 const UNDO_COST: i64 = 2;
 
@@ -15,15 +17,25 @@ const UNDO_COST: i64 = 2;
 #[must_use]
 pub fn estimate(status: &BackfillRunStatus, step: Step) -> Option<i64> {
     let size = status.database.as_ref().map(|d| d.size_bytes);
+    let rehearsed = status.rehearsal.as_ref();
     let rows = status.plan.as_ref().filter(|p| p.rows_per_second > 0);
     match step {
         Step::Backup => size.map(|s| s / BACKUP_BYTES_PER_SECOND + 3),
-        Step::Restore => size.map(|s| s / RESTORE_BYTES_PER_SECOND + 3),
+        Step::Rehearse => size.map(|s| s / RESTORE_BYTES_PER_SECOND + REHEARSAL_SECONDS),
+        Step::Restore => rehearsed.map(|r| r.restore_seconds).or_else(|| size.map(|s| s / RESTORE_BYTES_PER_SECOND + 3)),
+        Step::Apply if rehearsed.is_some_and(|r| r.apply_seconds.is_some()) => rehearsed.and_then(apply_as_rehearsed),
         Step::Apply => rows.map(|p| p.will_write * APPLY_COST / p.rows_per_second + 3),
         Step::Undo => rows.map(|p| p.will_write * UNDO_COST / p.rows_per_second + 3),
         Step::Replan => actual(status, Step::Plan),
         _ => None,
     }
+}
+
+/// What apply took on the copy, and as much longer as it wrote fewer rows there than are planned.
+fn apply_as_rehearsed(rehearsal: &RehearsalStatus) -> Option<i64> {
+    let seconds = rehearsal.apply_seconds?;
+    let written = rehearsal.count(WRITTEN).filter(|written| written.rehearsed > 0);
+    Some(written.map_or(seconds, |w| seconds.saturating_mul(w.predicted.max(w.rehearsed)) / w.rehearsed))
 }
 
 fn actual(status: &BackfillRunStatus, step: Step) -> Option<i64> {

@@ -5,7 +5,7 @@ use super::pass::Pass;
 use super::valid::ValidRun;
 use crate::api::Phase;
 use crate::api::status::Step;
-use crate::protocol::{StepInput, settings};
+use crate::protocol::{RehearsalInput, StepInput, settings};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +18,11 @@ const SHORT: Duration = Duration::from_mins(10);
 const LONG: Duration = Duration::from_hours(24);
 /// What a monitor may take longer than its watch.
 const MONITOR_GRACE: Duration = Duration::from_mins(10);
+
+/// What a rehearsal may take longer than its timeout, to end.
+const REHEARSAL_GRACE: Duration = Duration::from_mins(5);
+/// A server without any data, its write-ahead log (`max_wal_size` and what a checkpoint takes), and room to sort.
+const REHEARSAL_BASE_BYTES: i64 = 2 << 30;
 
 /// The Job of an attempt, built from the run and its status alone, so that after a crash the same is built again.
 pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) -> StartStep {
@@ -49,6 +54,7 @@ pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) 
         plan,
         backups_in_use: if step == Step::Backup { pass.observed.backups_in_use.clone() } else { Vec::new() },
         environment: release.map(|r| r.environment.clone()).unwrap_or_default(),
+        rehearsal: (step == Step::Rehearse).then(|| space(pass)),
         take_over_from: pass.take_over_from().filter(|_| step == Step::Claim),
         monitor_since: monitor.and_then(|m| m.since),
         monitor_from: pass
@@ -76,6 +82,13 @@ pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) 
     }
 }
 
+/// The copy is smaller than the database, which has dead rows; what apply writes comes on top, and the undo rows.
+fn space(pass: &Pass<'_>) -> RehearsalInput {
+    let database_bytes = pass.status.database.as_ref().map_or(0, |d| d.size_bytes);
+    let auto = (database_bytes / 2).saturating_mul(3).saturating_add(REHEARSAL_BASE_BYTES);
+    RehearsalInput { storage_bytes: pass.run.rehearsal_storage.unwrap_or(auto), database_bytes }
+}
+
 /// At most 63 characters, readable, and never the same for two runs or two attempts.
 fn job_name(name: &str, uid: &str, step: Step, attempt: i32) -> String {
     let short_uid: String = uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
@@ -90,6 +103,8 @@ fn deadline(pass: &Pass<'_>, step: Step, index: i32) -> Duration {
     match step {
         Step::Preflight | Step::Claim => SHORT,
         Step::Backup => run.backup_timeout,
+        // It ends by itself when its time has passed, and says so.
+        Step::Rehearse => run.rehearsal_timeout + REHEARSAL_GRACE,
         Step::Plan | Step::Replan | Step::Apply | Step::Verify | Step::Undo | Step::LossAccount | Step::Restore => LONG,
         Step::DryRun => run.dry_run_timeout,
         Step::Migrate => run.migrate_timeout,

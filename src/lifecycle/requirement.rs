@@ -15,11 +15,13 @@ pub struct OperatorPolicy {
     pub service_accounts: Vec<String>,
     /// The policies of the platform.
     pub floors: Vec<Floor>,
+    /// The operator knows an image for rehearsals.
+    pub can_rehearse: bool,
 }
 
 impl Default for OperatorPolicy {
     fn default() -> Self {
-        Self { minimum_approvals: 1, require_admission: true, service_accounts: Vec::new(), floors: Vec::new() }
+        Self { minimum_approvals: 1, require_admission: true, service_accounts: Vec::new(), floors: Vec::new(), can_rehearse: false }
     }
 }
 

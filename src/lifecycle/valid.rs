@@ -1,7 +1,7 @@
 //! Validate: from what a person wrote to what the decision works with. What CRD rules cannot hold is found here.
 
 use super::requirement::OperatorPolicy;
-use crate::api::spec::{BackfillRun, BackfillRunSpec, SqlBackfill, TeamJob};
+use crate::api::spec::{BackfillRun, BackfillRunSpec, Proof, Rehearsal, SqlBackfill, TeamJob};
 use crate::api::{EDITED_BY, FINALIZER, REQUESTED_BY, duration, quantity};
 use crate::protocol::RunIdentity;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -46,6 +46,10 @@ pub struct ValidRun {
     pub backup_timeout: Duration,
     /// How old a backup may be when rows are written.
     pub backup_max_age: Duration,
+    /// How long the backup's rehearsal may take.
+    pub rehearsal_timeout: Duration,
+    /// Its space in bytes; `None`: found by itself.
+    pub rehearsal_storage: Option<i64>,
     /// How long the logs are watched.
     pub monitor_duration: Option<Duration>,
     /// Time for the team's migrations.
@@ -131,6 +135,11 @@ pub enum Invalid {
         /// Its name.
         name: String,
     },
+    /// The operator has no image with a server.
+    #[error(
+        "backup.proof is Restore, but the operator knows no image for rehearsals: set rehearsal.image.repository in the chart's values, or backup.proof: Read in the run"
+    )]
+    RehearsalImageMissing,
     /// Two things have the same name.
     #[error("{field}: the name {name:?} stands there twice: give each its own")]
     DuplicateName {
@@ -155,6 +164,7 @@ impl Invalid {
             Self::ColumnNotWritten { .. } => "ColumnNotWritten",
             Self::ImageByTag { .. } => "ImageByTag",
             Self::AfterItself { .. } => "AfterItself",
+            Self::RehearsalImageMissing => "RehearsalImageMissing",
             Self::DuplicateName { .. } => "DuplicateName",
         }
     }
@@ -203,6 +213,10 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
     }
     // What is running is not held up by a policy that came later.
     let begun = run.status.as_ref().is_some_and(|status| status.mutation_started);
+    if spec.backup.proof == Proof::Restore && !policy.can_rehearse && !begun {
+        return Err(Invalid::RehearsalImageMissing);
+    }
+    let rehearsal = spec.backup.rehearsal.clone().unwrap_or_default();
     let by_digest = policy.wants_digests(&meta.identity.namespace).filter(|_| !begun);
     let team = |field: &str, job: Option<&TeamJob>| match job {
         Some(job) => check_template(field, job, by_digest).and_then(|()| positive(&format!("{field}.timeout"), &job.timeout)),
@@ -217,6 +231,8 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
         remind_after: remind_after.unwrap_or(approval_timeout / 2),
         backup_timeout: positive("backup.timeout", &spec.backup.timeout)?,
         backup_max_age: positive("backup.maxAge", &spec.backup.max_age)?,
+        rehearsal_timeout: positive("backup.rehearsal.timeout", &rehearsal.timeout)?,
+        rehearsal_storage: storage(&rehearsal)?,
         monitor_duration: spec.monitor.as_ref().map(|m| positive("monitor.duration", &m.duration)).transpose()?,
         migrate_timeout: team("migrations.job", spec.migrations.as_ref().map(|m| &m.job))?,
         dry_run_timeout: team("backfill.job.dryRun", script.map(|s| &s.dry_run))?,
@@ -230,6 +246,18 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
         spec: spec.clone(),
         meta,
     })
+}
+
+/// The space of a rehearsal; `None`: found by itself.
+fn storage(rehearsal: &Rehearsal) -> Result<Option<i64>, Invalid> {
+    let text = &rehearsal.storage;
+    if text == "Auto" {
+        return Ok(None);
+    }
+    match quantity::parse(text) {
+        Some(bytes) if bytes > 0 => Ok(Some(bytes)),
+        _ => Err(Invalid::BadQuantity { field: "backup.rehearsal.storage".into(), text: text.clone() }),
+    }
 }
 
 fn check_scratch(spec: &BackfillRunSpec) -> Result<(), Invalid> {

@@ -153,8 +153,15 @@ fn choose(clients: &[Client], server: i32, asked: Compression) -> Result<Dumper,
 /// # Errors
 /// [`ToolError`] where there is none.
 pub async fn pg_restore() -> Result<Command, ToolError> {
-    let newest = all().await?.last().ok_or(ToolError::ToolMissing { tool: "pg_restore" })?;
-    Ok(command(newest.program("pg_restore")))
+    Ok(command(newest().await?.program("pg_restore")))
+}
+
+/// The newest client of this image.
+///
+/// # Errors
+/// [`ToolError`] where there is none.
+pub async fn newest() -> Result<&'static Client, ToolError> {
+    all().await?.last().ok_or(ToolError::ToolMissing { tool: "pg_restore" })
 }
 
 /// All clients of this image, the oldest first; looked for once.

@@ -1,5 +1,5 @@
-//! PostgreSQL from outside the engine: reading connection Secrets, connecting, facts about the server, its command
-//! line tools, and sums over whole tables.
+//! PostgreSQL from outside the engine: reading connection Secrets, connecting, facts about the server and the database, its
+//! command line tools, and sums over whole tables.
 //!
 //! `steps` and `engine` call it. It may know `api`; it knows no step, no run and no ledger but the one table of sums.
 //! Nothing in here puts a password into an argument, an environment variable, an error or a log line.
@@ -9,6 +9,7 @@ pub mod clients;
 mod connect;
 mod credentials;
 mod failure;
+pub mod origin;
 mod server;
 pub mod table_sums;
 pub mod tools;

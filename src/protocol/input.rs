@@ -46,6 +46,9 @@ pub struct StepInput {
     /// Secrets are files in `Paths::environment` instead.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
+    /// Rehearse: what its space is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<RehearsalInput>,
     /// Claim: uid of a holder that the controller knows to be finished or gone; its claim may be taken over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub take_over_from: Option<String>,
@@ -58,6 +61,16 @@ pub struct StepInput {
     /// Monitor: when the watch ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitor_until: Option<Timestamp>,
+}
+
+/// What a rehearsal is told of its space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RehearsalInput {
+    /// What the copy and all that belongs to it may take, in bytes.
+    pub storage_bytes: i64,
+    /// What the database took at preflight, in bytes.
+    pub database_bytes: i64,
 }
 
 /// Where a step finds its files. In a pod these are the defaults; tests point them elsewhere.
@@ -75,6 +88,8 @@ pub struct Paths {
     pub environment: PathBuf,
     /// The backup volume.
     pub backup: PathBuf,
+    /// Rehearse: the disk for the scratch server; missing elsewhere.
+    pub rehearsal: PathBuf,
     /// A folder with the access key of the bucket, a file a key of its Secret; missing where there is none.
     pub s3: PathBuf,
     /// The CA of the bucket's store; missing where there is none.
@@ -102,6 +117,7 @@ impl Paths {
             ca: root.join("run/backfill/ca/ca.crt"),
             environment: root.join("run/backfill/environment"),
             backup: root.join("backup"),
+            rehearsal: root.join("rehearsal"),
             s3: root.join("run/backfill/s3"),
             s3_ca: root.join("run/backfill/s3-ca/ca.crt"),
             encryption: root.join("run/backfill/encryption/identity"),

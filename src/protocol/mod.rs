@@ -12,11 +12,11 @@ pub mod settings;
 mod verdict;
 
 pub use details::{DETAILS_MAX_BYTES, Details, DetailsError};
-pub use input::{Paths, RunIdentity, StepInput};
+pub use input::{Paths, RehearsalInput, RunIdentity, StepInput};
 pub use progress::Progress;
 pub use report::{
-    ApplyReport, BackupReport, ClaimReport, Holder, LossReport, MonitorReport, PlanReport, PreflightReport, RestoreReport, StepReport,
-    UndoReport, VerifyReport,
+    ApplyReport, BackupReport, ClaimReport, Holder, LossReport, MonitorReport, PlanReport, PreflightReport, RehearsalReport, RestoreReport,
+    StepReport, UndoReport, VerifyReport,
 };
 pub use verdict::{Outcome, VERDICT_MAX_BYTES, Verdict};
 

@@ -1,6 +1,8 @@
 //! What each step reports beside its verdict: the details, typed.
 
-use crate::api::status::{BackupStatus, CheckStatus, DatabaseStatus, LossStatus, MonitorStatus, PlanStatus, ResultStatus, Step};
+use crate::api::status::{
+    BackupStatus, CheckStatus, DatabaseStatus, LossStatus, MonitorStatus, PlanStatus, RehearsalStatus, ResultStatus, Step,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,8 @@ pub enum StepReport {
     Backup(BackupReport),
     /// Of `plan` and `replan`.
     Plan(PlanReport),
+    /// Of `rehearse`.
+    Rehearsal(RehearsalReport),
     /// Of `claim`.
     Claim(ClaimReport),
     /// Of `apply`.
@@ -60,6 +64,16 @@ pub struct BackupReport {
 pub struct PlanReport {
     /// The plan.
     pub plan: PlanStatus,
+}
+
+/// What the rehearsal found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RehearsalReport {
+    /// The restored copy.
+    pub rehearsal: RehearsalStatus,
+    /// Tables that differ, and the run's own checks on the copy.
+    pub checks: Vec<CheckStatus>,
 }
 
 /// Who holds the database.
@@ -149,6 +163,7 @@ impl StepReport {
             (Self::Preflight(_), Step::Preflight)
                 | (Self::Backup(_), Step::Backup)
                 | (Self::Plan(_), Step::Plan | Step::Replan)
+                | (Self::Rehearsal(_), Step::Rehearse)
                 | (Self::Claim(_), Step::Claim)
                 | (Self::Apply(_), Step::Apply)
                 | (Self::Verify(_), Step::Verify)

@@ -14,6 +14,7 @@ mod loss_account;
 mod monitor;
 mod plan;
 mod preflight;
+mod rehearse;
 mod reporter;
 mod restore;
 pub mod run_tables;
@@ -103,6 +104,7 @@ async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
         Step::Backup => backup::run(context).await,
         Step::Monitor => monitor::run(context).await,
         Step::Plan | Step::Replan => plan::run(context).await,
+        Step::Rehearse => rehearse::run(context).await,
         Step::Claim => claim::run(context).await,
         Step::Apply => apply::run(context).await,
         Step::Verify => verify::run(context).await,

@@ -50,10 +50,12 @@ impl Lab {
             command.current_dir(root()).env("BACKFILL_BINARY", env!("CARGO_BIN_EXE_backfill-operator")).args(names);
             output(&mut command, "").map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
         };
-        let images = build(&["operator", "postgres", "scenarios-app"])?;
-        let [operator_image, postgres_image, app_image] = images.as_slice() else { return Err(format!("images: {images:?}")) };
+        let images = build(&["operator", "rehearsal", "postgres", "scenarios-app"])?;
+        let [operator_image, rehearsal_image, postgres_image, app_image] = images.as_slice() else {
+            return Err(format!("images: {images:?}"));
+        };
         channel::install(&cluster)?;
-        operator::install(&cluster, operator_image, &suffix)?;
+        operator::install(&cluster, operator_image, rehearsal_image, &suffix)?;
         let lab = Self {
             dana: User::make(&cluster, users::DANA)?,
             maria: User::make(&cluster, users::MARIA)?,

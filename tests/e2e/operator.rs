@@ -14,10 +14,12 @@ pub const DEPLOYMENT: &str = "deployment/e2e-backfill-operator";
 const SELECTOR: &str = "app.kubernetes.io/name=backfill-operator";
 
 /// Installs it by helm, or upgrades what an earlier suite left.
-pub fn install(cluster: &Cluster, image: &str, suffix: &str) -> Result<(), String> {
+pub fn install(cluster: &Cluster, image: &str, rehearsal: &str, suffix: &str) -> Result<(), String> {
     let (repository, tag) = image.rsplit_once(':').ok_or_else(|| format!("{image} has no tag"))?;
+    let (rehearsal, rehearsal_tag) = rehearsal.rsplit_once(':').ok_or_else(|| format!("{rehearsal} has no tag"))?;
     let values = json!({
         "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
+        "rehearsal": {"image": {"repository": rehearsal, "tag": rehearsal_tag}},
         "channels": [
             {"name": "team-db", "slack": {"secret": {"name": "team-db-slack"}}},
             {"name": "audit", "webhook": {"secret": {"name": "audit-webhook"}}},

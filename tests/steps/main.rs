@@ -9,6 +9,7 @@ mod encryption;
 mod loss_account;
 mod monitor;
 mod preflight;
+mod rehearse;
 mod restore;
 mod s3;
 #[path = "../support/mod.rs"]

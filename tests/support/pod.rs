@@ -1,9 +1,9 @@
 //! A folder that looks like the pod of a step, and the real binary run in it.
 
-use super::postgres::{Database, path_with_programs, server};
+use super::postgres::{Database, is_root, path_with_programs, server, server_programs, unprivileged};
 use backfill_operator::api::BackfillRunSpec;
 use backfill_operator::api::status::Step;
-use backfill_operator::protocol::{Details, Paths, RunIdentity, StepInput, StepReport, Verdict};
+use backfill_operator::protocol::{Details, Paths, RehearsalInput, RunIdentity, StepInput, StepReport, Verdict};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -15,6 +15,8 @@ pub struct Pod {
     pub input: StepInput,
     /// Folders of clients by major, as an image may have several.
     pub clients: Option<PathBuf>,
+    /// Another folder with servers than that of this test binary's own.
+    pub servers: Option<PathBuf>,
 }
 
 /// How a step ended.
@@ -70,13 +72,14 @@ impl Pod {
             plan: None,
             backups_in_use: Vec::new(),
             environment: std::collections::BTreeMap::new(),
+            rehearsal: None,
             take_over_from: None,
             monitor_since: None,
             monitor_from: None,
             monitor_until: None,
         };
         let clients = std::env::var_os("BACKFILL_TEST_CLIENT").map(|_| PathBuf::from("/nonexistent"));
-        let pod = Self { folder, paths, input, clients };
+        let pod = Self { folder, paths, input, clients, servers: None };
         pod.secret("host", "127.0.0.1");
         pod.secret("port", &server().port.to_string());
         pod.secret("dbname", &database.name);
@@ -114,6 +117,39 @@ impl Pod {
         }
         command.env("PATH", path_with_programs()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// Begins a rehearsal as its pod does: without the Secrets of the database, as a user that a server may run as.
+    pub fn spawn_rehearsal(&mut self) -> Child {
+        self.input.step = Step::Rehearse;
+        self.input.rehearsal.get_or_insert(RehearsalInput { storage_bytes: 2 << 30, database_bytes: 10 << 20 });
+        std::fs::write(&self.paths.input, serde_json::to_string(&self.input).unwrap()).unwrap();
+        let _ = std::fs::remove_file(&self.paths.termination);
+        let _ = std::fs::remove_dir_all(&self.paths.database);
+        let _ = std::fs::remove_dir_all(&self.paths.plan_database);
+        std::fs::create_dir_all(&self.paths.rehearsal).unwrap();
+        // The folder that the image has, with the server that this test binary runs on.
+        let servers = self.folder.path().join("servers/one");
+        if !servers.exists() {
+            std::fs::create_dir_all(&servers).unwrap();
+            std::os::unix::fs::symlink(server_programs(), servers.join("bin")).unwrap();
+        }
+        if is_root() {
+            assert!(Command::new("chown").args(["-R", "postgres:postgres"]).arg(self.folder.path()).status().unwrap().success());
+        }
+        let mut command = unprivileged(std::path::Path::new(env!("CARGO_BIN_EXE_backfill-operator")));
+        command.args(["step", Step::Rehearse.slug(), "--root"]).arg(self.folder.path());
+        if let Some(clients) = &self.clients {
+            command.env("BACKFILL_CLIENTS", clients);
+        }
+        command.env("BACKFILL_SERVER_PROGRAMS", self.servers.clone().unwrap_or_else(|| self.folder.path().join("servers")));
+        command.env("PATH", path_with_programs()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.current_dir("/").spawn().unwrap()
+    }
+
+    pub fn rehearse(&mut self) -> End {
+        let child = self.spawn_rehearsal();
+        self.end(child)
     }
 
     pub fn spawn(&mut self, step: Step) -> Child {

@@ -27,7 +27,7 @@ pub fn programs() -> PathBuf {
 }
 
 /// Where the server's programs are: `PG_BIN` names those of another major (`tests/servers/servers bin 14`).
-fn server_programs() -> PathBuf {
+pub fn server_programs() -> PathBuf {
     std::env::var_os("PG_BIN").map_or_else(programs, PathBuf::from)
 }
 

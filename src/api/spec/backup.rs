@@ -2,16 +2,27 @@
 
 use super::destination::Destination;
 use super::dump::{Compression, DumpFormat};
+use super::rehearsal::Rehearsal;
 use crate::api::{duration, quantity};
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The backup: `pg_dump`, read back to its last block before anything else happens.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.rehearsal) || (has(self.proof) && self.proof == 'Restore')").message("backup.rehearsal says how a dump is restored for its proof: set backup.proof: Restore, or take the block out"))]
 pub struct Backup {
     /// Where the dump and the plan file are written.
     pub destination: Destination,
+    /// How far the backup is proved before people are asked. `Read`: every block was read back, and every table of the run is
+    /// in it. `Restore`: a rehearsal restores it into a scratch PostgreSQL and compares every table with what was dumped;
+    /// only then is it called restorable. Default: `Read`.
+    #[serde(default, skip_serializing_if = "Proof::is_read")]
+    pub proof: Proof,
+    /// How it is rehearsed, with `proof: Restore`. Default: in the pod's own disk, with the plan applied on the copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Rehearsal>,
     /// One file, or a folder with a file a table. Default: `Custom`.
     #[serde(default)]
     pub format: DumpFormat,
@@ -39,6 +50,33 @@ pub struct Backup {
     #[serde(default = "timeout")]
     #[schemars(length(max = 16), regex(pattern = *duration::PATTERN))]
     pub timeout: String,
+}
+
+/// How far a backup is proved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Proof {
+    /// Every block was read back, and every table of the run is in it.
+    #[default]
+    Read,
+    /// It was restored into a scratch server, and every table compared.
+    Restore,
+}
+
+impl Proof {
+    /// As the status writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "Read",
+            Self::Restore => "Restore",
+        }
+    }
+
+    /// True for the default: a spec that does not ask for more keeps the hash that it had.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+    const fn is_read(&self) -> bool {
+        matches!(self, Self::Read)
+    }
 }
 
 const fn jobs() -> i32 {

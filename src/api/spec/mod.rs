@@ -14,6 +14,7 @@ mod monitor;
 mod pods;
 mod preflight;
 mod references;
+mod rehearsal;
 mod rollback;
 mod sensitive;
 mod source;
@@ -26,7 +27,7 @@ pub use approval::{Approval, ApprovalEntry, ApprovalPolicy, OnChange};
 pub use backfill::{
     Audit, Backfill, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill, Validation,
 };
-pub use backup::{Backup, Encryption, EncryptionKeyRef, Retain, Scratch};
+pub use backup::{Backup, Encryption, EncryptionKeyRef, Proof, Retain, Scratch};
 pub use batch::{BATCH_MAX, Batch, BatchRows};
 pub use database::{Database, SecretKeyRef, SecretKeys, SecretRef, Tls, TlsMode};
 pub use destination::{Destination, Place, PvcDestination, S3Destination, S3SecretKeys, S3SecretRef};
@@ -37,6 +38,7 @@ pub use monitor::{LogPattern, Logs, Monitor, Notification, NotificationEvent, On
 pub use pods::PodTemplate;
 pub use preflight::{CommitFrom, EnvironmentCheck, EnvironmentMatch, Expectation, Preflight, Release, SqlCheck, WorkloadKind, WorkloadRef};
 pub use references::ConfigMapKeyRef;
+pub use rehearsal::Rehearsal;
 pub use rollback::{Rollback, RollbackMethod, RollbackTrigger};
 pub use sensitive::{ExtraRules, OnMatch, SecretRule, SensitiveData};
 pub use source::{Join, JoinRows, JoinType, Parameter, Pick, PickWrite, Source};

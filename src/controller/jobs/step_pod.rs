@@ -6,11 +6,15 @@ use crate::api::status::Step;
 use crate::config::OperatorConfig;
 use crate::lifecycle::{StartStep, ValidRun};
 use crate::protocol::settings;
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::{PodTemplateSpec, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Uid and gid of step pods, as in the image.
 const USER: i64 = 65532;
+/// The resource that the node's own disk is.
+const EPHEMERAL_STORAGE: &str = "ephemeral-storage";
 /// A step ends its batch in hand within this after SIGTERM.
 const GRACE_SECONDS: i64 = 60;
 
@@ -56,10 +60,10 @@ pub(super) fn template(
             "volumes": volumes,
             "containers": [{
                 "name": "step",
-                "image": config.step_image,
+                "image": image(start.step, config),
                 "imagePullPolicy": defaults.image_pull_policy.map(crate::config::PullPolicy::as_str),
                 "args": ["step", start.step.slug()],
-                "resources": own.resources.as_ref().or(defaults.resources.as_ref()),
+                "resources": resources(run, start, own.resources.as_ref().or(defaults.resources.as_ref())),
                 "securityContext": {
                     "allowPrivilegeEscalation": false,
                     "readOnlyRootFilesystem": true,
@@ -70,6 +74,45 @@ pub(super) fn template(
             }],
         },
     }))
+}
+
+/// A rehearsal needs a server beside our binary. Without such an image the step says what is missing.
+fn image(step: Step, config: &OperatorConfig) -> &str {
+    config.rehearsal.image.as_deref().filter(|_| step == Step::Rehearse).unwrap_or(&config.step_image)
+}
+
+/// A rehearsal on the node's disk asks for the space beforehand, so that it is not evicted half-way for taking it.
+fn resources(run: &ValidRun, start: &StartStep, asked: Option<&ResourceRequirements>) -> Value {
+    let mut resources = json!(asked);
+    let (Some(space), None) = (start.input.rehearsal, storage_class(run)) else { return resources };
+    let disk = |kind: Option<&BTreeMap<String, Quantity>>| kind.is_some_and(|k| k.contains_key(EPHEMERAL_STORAGE));
+    if asked.is_some_and(|r| disk(r.requests.as_ref()) || disk(r.limits.as_ref())) {
+        return resources;
+    }
+    if !resources.is_object() {
+        resources = json!({});
+    }
+    let mut requests = resources.get("requests").filter(|r| r.is_object()).cloned().unwrap_or_else(|| json!({}));
+    lay_over(&mut requests, json!({EPHEMERAL_STORAGE: space.storage_bytes.to_string()}).as_object());
+    lay_over(&mut resources, json!({"requests": requests}).as_object());
+    resources
+}
+
+fn storage_class(run: &ValidRun) -> Option<&str> {
+    run.spec.backup.rehearsal.as_ref()?.storage_class_name.as_deref()
+}
+
+/// The disk of the scratch server: it is made for the pod, and goes with it.
+fn rehearsal_disk(run: &ValidRun, storage_bytes: i64) -> Value {
+    let size = storage_bytes.to_string();
+    let Some(class) = storage_class(run) else {
+        return json!({"name": "rehearsal", "emptyDir": {"sizeLimit": size}});
+    };
+    json!({"name": "rehearsal", "ephemeral": {"volumeClaimTemplate": {"spec": {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": class,
+        "resources": {"requests": {"storage": size}},
+    }}}})
 }
 
 fn lay_over(base: &mut Value, over: Option<&Map<String, Value>>) {
@@ -111,7 +154,8 @@ fn volumes(run: &ValidRun, start: &StartStep) -> (Vec<Value>, Vec<Value>) {
         mounts.push(mount);
     };
     let database = &run.spec.database;
-    if start.step != Step::Monitor {
+    // The rehearsal works on a copy, and must not reach the database even if it would.
+    if !matches!(start.step, Step::Monitor | Step::Rehearse) {
         mount(
             secret("database", &database.secret_ref),
             json!({"name": "database", "mountPath": "/run/backfill/database", "readOnly": true}),
@@ -137,6 +181,9 @@ fn volumes(run: &ValidRun, start: &StartStep) -> (Vec<Value>, Vec<Value>) {
         let volume = json!({"name": "environment", "projected": {"sources": sources, "defaultMode": 0o440}});
         mount(volume, json!({"name": "environment", "mountPath": "/run/backfill/environment", "readOnly": true}));
     }
+    if let Some(space) = start.input.rehearsal {
+        mount(rehearsal_disk(run, space.storage_bytes), json!({"name": "rehearsal", "mountPath": "/rehearsal"}));
+    }
     if let Some(read_only) = backup_access(start.step) {
         for (volume, mounted) in destination::volumes(&run.spec.backup, read_only) {
             mount(volume, mounted);
@@ -153,7 +200,7 @@ fn secret(name: &str, reference: &SecretRef) -> Value {
 const fn backup_access(step: Step) -> Option<bool> {
     match step {
         Step::Preflight | Step::Backup | Step::Plan | Step::Replan | Step::Restore => Some(false),
-        Step::Apply | Step::Verify | Step::LossAccount => Some(true),
+        Step::Rehearse | Step::Apply | Step::Verify | Step::LossAccount => Some(true),
         Step::Claim | Step::Monitor | Step::Undo | Step::DryRun | Step::Migrate | Step::Script | Step::Test => None,
     }
 }

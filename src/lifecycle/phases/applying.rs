@@ -38,6 +38,10 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
         _ => return super::unexpected(pass, Step::Apply, 0),
     };
     if let Some(report) = report {
+        if let Some(rehearsal) = pass.status.rehearsal.as_mut() {
+            let real = &report.result;
+            rehearsal.note_real(real.written, real.drifted, real.quarantined);
+        }
         pass.status.result = Some(report.result);
     }
     if verdict.outcome != Outcome::Passed {

@@ -1,6 +1,6 @@
 //! Waiting for people: for a plan, or for what a restore would lose.
 
-use super::{rolling_back, terminal};
+use super::{rehearsal, rolling_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::status::{PlanStatus, Subject};
@@ -13,7 +13,8 @@ use std::time::Duration;
 pub(super) fn ask_for_plan(pass: &mut Pass<'_>, reason: &str) {
     let Some(plan) = pass.status.plan.clone() else { return };
     pass.enter(Phase::AwaitingApproval, reason, "the plan is ready");
-    approval::ask(pass, Subject::Plan, plan.digest.clone(), question(&plan));
+    let question = question(&plan) + &rehearsal::remark(pass);
+    approval::ask(pass, Subject::Plan, plan.digest.clone(), question);
 }
 
 fn question(plan: &PlanStatus) -> String {
@@ -76,6 +77,14 @@ fn approved(pass: &mut Pass<'_>) {
     if pass.status.awaiting.as_ref().map(|a| a.subject) == Some(Subject::Restore) {
         pass.status.awaiting = None;
         return rolling_back::restore(pass, "RestoreApproved");
+    }
+    // What is asked for by now is in the spec, and an approval is worth no more than the proof that it saw.
+    if !pass.status.mutation_started && rehearsal::is_due(pass) {
+        return pass.enter(
+            Phase::BackingUp,
+            "NotRehearsed",
+            "the backup is not proved as backup.proof asks: it is taken again, and rehearsed",
+        );
     }
     if !pass.status.mutation_started && backup_too_old(pass) {
         return take_backup_again(pass);

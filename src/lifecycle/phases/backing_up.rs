@@ -1,6 +1,6 @@
 //! The backup, and its proof.
 
-use super::{awaiting_approval, rolling_back, terminal};
+use super::{rehearsal, rolling_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::status::Step;
@@ -22,11 +22,18 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     let Some(StepReport::Backup(report)) = report.map(|r| *r) else { return super::unexpected(pass, Step::Backup, 0) };
     let proof = report.backup.proof.clone();
     pass.status.backup = Some(report.backup);
+    pass.status.rehearsal = None;
     pass.set(ConditionType::BackedUp, Truth::True, "BackedUp", &verdict.message);
-    pass.set(ConditionType::BackupVerified, Truth::True, &proof, "every block was read back, and every table of the run is in it");
+    if rehearsal::is_due(pass) {
+        let message =
+            "every block was read back, and every table of the run is in it; that it can be restored is not known before the rehearsal";
+        pass.set(ConditionType::BackupVerified, Truth::Unknown, "NotRehearsed", message);
+    } else {
+        pass.set(ConditionType::BackupVerified, Truth::True, &proof, "every block was read back, and every table of the run is in it");
+    }
     // A backup that was only renewed leaves the approved plan as it is.
     if pass.status.plan.is_some() {
-        awaiting_approval::go_on_with_another_backup(pass);
+        rehearsal::begin(pass);
     } else {
         let script = pass.run.spec.backfill.job.is_some();
         pass.enter(Phase::Planning, "BackedUp", if script { "runs the script dry" } else { "computes the exact changes, read-only" });

@@ -9,6 +9,7 @@ pub(super) mod migrating;
 pub(super) mod monitoring;
 pub(super) mod planning;
 pub(super) mod preflight;
+pub(super) mod rehearsal;
 pub(super) mod rolling_back;
 pub(super) mod terminal;
 pub(super) mod verifying;
@@ -45,6 +46,7 @@ pub(super) fn step_ended(pass: &mut Pass<'_>, step: Step, index: i32, ended: Ste
         Step::Backup => backing_up::ended(pass, ended),
         Step::Plan => planning::ended(pass, ended),
         Step::DryRun => planning::dry_run_ended(pass, ended),
+        Step::Rehearse => rehearsal::ended(pass, ended),
         Step::Claim => migrating::claim_ended(pass, ended),
         Step::Migrate => migrating::ended(pass, ended),
         Step::Replan => migrating::replan_ended(pass, ended),

@@ -1,6 +1,6 @@
 //! The plan: exact for SQL, the dry run's output for a script.
 
-use super::{awaiting_approval, rolling_back, terminal};
+use super::{rehearsal, rolling_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::status::{PlanStatus, Step};
@@ -41,7 +41,7 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     if pass.status.plan.as_ref().is_some_and(|p| p.will_write == 0) {
         return terminal::end(pass, Phase::Succeeded, "NothingToDo", "the plan has no row to write");
     }
-    awaiting_approval::ask_for_plan(pass, "PlanReady");
+    rehearsal::begin(pass);
 }
 
 /// Takes a plan into the status, with the digest that people approve.
@@ -65,5 +65,5 @@ pub(super) fn dry_run_ended(pass: &mut Pass<'_>, ended: StepEnded) {
         return terminal::end(pass, Phase::Failed, "DryRunFailed", &format!("the script's dry run failed: {}", end.message));
     }
     pass.set(ConditionType::Planned, Truth::True, "DryRunPassed", "the script's dry run ended well");
-    awaiting_approval::ask_for_plan(pass, "DryRunPassed");
+    rehearsal::begin(pass);
 }

@@ -40,6 +40,7 @@ pub(super) fn on_enter(pass: &mut Pass<'_>) {
     status.config_maps = pass.observed.config_maps.clone().unwrap_or_default();
     status.checks.clear();
     status.backup = None;
+    status.rehearsal = None;
     status.plan = None;
     status.awaiting = None;
     for type_ in [

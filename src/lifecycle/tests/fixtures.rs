@@ -1,10 +1,10 @@
 //! Runs and reports to test with.
 
 use crate::api::spec::BackfillRun;
-use crate::api::status::{BackupStatus, DatabaseStatus, MonitorStatus, PlanStatus, ResultStatus, Step};
+use crate::api::status::{BackupStatus, CountStatus, DatabaseStatus, MonitorStatus, PlanStatus, RehearsalStatus, ResultStatus, Step};
 use crate::protocol::{
-    ApplyReport, BackupReport, ClaimReport, LossReport, MonitorReport, PlanReport, PreflightReport, RestoreReport, StepReport, UndoReport,
-    VerifyReport,
+    ApplyReport, BackupReport, ClaimReport, LossReport, MonitorReport, PlanReport, PreflightReport, RehearsalReport, RestoreReport,
+    StepReport, UndoReport, VerifyReport,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -36,6 +36,13 @@ pub(super) fn small_spec() -> Value {
         "backup": {"destination": {"persistentVolumeClaim": {"claimName": "backups"}}},
         "backfill": {"sql": {"source": {"table": "g"}, "writes": [{"set": {"a": "1"}}]}},
     })
+}
+
+/// The full run, with a rehearsed backup.
+pub(super) fn rehearsed_spec() -> Value {
+    let mut spec = full_spec();
+    spec["backup"]["proof"] = json!("Restore");
+    spec
 }
 
 /// The team's script instead of SQL.
@@ -77,6 +84,19 @@ pub(super) fn report(step: Step, now: Timestamp) -> Option<StepReport> {
                 matching: 12,
                 ..PlanStatus::default()
             },
+        }),
+        Step::Rehearse => StepReport::Rehearsal(RehearsalReport {
+            rehearsal: RehearsalStatus {
+                server_version: "17.6".into(),
+                restore_seconds: 42,
+                tables: 2,
+                rows: 12,
+                apply_seconds: Some(5),
+                counts: vec![CountStatus { name: "Written".into(), predicted: 10, rehearsed: 9, real: None }],
+                rehearsed_at: Some(now),
+                ..RehearsalStatus::default()
+            },
+            checks: Vec::new(),
         }),
         Step::Claim => StepReport::Claim(ClaimReport::default()),
         Step::Apply => StepReport::Apply(ApplyReport { result: ResultStatus { written: 10, batches: 1, ..ResultStatus::default() } }),

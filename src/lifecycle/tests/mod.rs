@@ -6,5 +6,6 @@ mod fixtures;
 mod paths;
 mod properties;
 mod references;
+mod rehearsal;
 mod throttled;
 mod world;

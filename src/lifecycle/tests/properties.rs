@@ -1,6 +1,6 @@
 //! Properties over the phase graph: whatever steps answer, whenever the operator crashes, whatever people do.
 
-use super::fixtures::{full_spec, script_spec, small_spec};
+use super::fixtures::{full_spec, rehearsed_spec, script_spec, small_spec};
 use super::world::{Ending, World};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, is_true};
@@ -69,7 +69,7 @@ fn person() -> impl Strategy<Value = Person> {
 
 fn world() -> impl Strategy<Value = World> {
     let endings = prop::collection::btree_map(prop::sample::select(Step::ALL.to_vec()), prop::collection::vec(ending(), 1..4), 0..6);
-    (prop::sample::select(vec![full_spec(), small_spec(), script_spec()]), endings).prop_map(|(spec, endings)| {
+    (prop::sample::select(vec![full_spec(), small_spec(), script_spec(), rehearsed_spec()]), endings).prop_map(|(spec, endings)| {
         let mut world = World::new(&spec);
         for (step, mut list) in endings {
             list.push(Ending::Good);
@@ -109,6 +109,8 @@ fn check_rules(world: &World, before: &crate::api::BackfillRunStatus, effect: Op
         if changes {
             assert!(before.mutation_started, "rule: the point of no return is committed before {:?}", start.step);
             assert!(before.backup.is_some() && before.plan.is_some(), "rule 1: backup and plan before {:?}", start.step);
+            let proof = before.backup.as_ref().map(|backup| backup.proof.as_str());
+            assert_eq!(proof, Some(world.run.spec.backup.proof.as_str()), "rule 1: the backup is proved as far as was asked");
             assert!(before.approvals.iter().any(|a| a.user == "maria"), "rule 1: somebody approved before {:?}", start.step);
         }
         if start.step == Step::Undo || start.step == Step::Restore {
@@ -161,7 +163,7 @@ proptest! {
             world.pass(false);
         }
         let observed = world.observed();
-        let valid = crate::lifecycle::validate(&world.run, &crate::lifecycle::OperatorPolicy::default()).unwrap();
+        let valid = crate::lifecycle::validate(&world.run, &world.policy).unwrap();
         let first = crate::lifecycle::decide(&valid, &world.status(), &observed, world.now);
         let second = crate::lifecycle::decide(&valid, &world.status(), &observed, world.now);
         prop_assert_eq!(first, second);

@@ -62,7 +62,7 @@ impl World {
             contents: Contents::new(),
             jobs_made: Vec::new(),
             script: BTreeMap::new(),
-            policy: OperatorPolicy::default(),
+            policy: OperatorPolicy { can_rehearse: true, ..OperatorPolicy::default() },
             admission: Some(AdmissionObservation::InForce),
             release: None,
             config_maps: None,

@@ -2,7 +2,9 @@
 
 use super::{Ink, Page, Style, between, difference, row, seconds, span, text, time};
 use crate::api::spec::Approval;
-use crate::api::status::{AwaitingStatus, BackupStatus, CheckResult, PlanStatus, PlannedWrites, SampleStatus, Step, Subject};
+use crate::api::status::{
+    AwaitingStatus, BackupStatus, CheckResult, PlanStatus, PlannedWrites, RehearsalStatus, SampleStatus, Step, Subject,
+};
 use crate::api::{BackfillRun, BackfillRunStatus, EDITED_BY, REQUESTED_BY};
 use crate::lifecycle::estimate;
 use jiff::Timestamp;
@@ -200,7 +202,12 @@ fn surroundings(page: &mut Page, run: &BackfillRun, status: &BackfillRunStatus) 
         page.fact("release", &format!("{}, {}{commit}", text::line(&release.workload), text::line(&release.image)));
     }
     match &status.backup {
-        Some(backup) => backed_up(page, backup),
+        Some(backup) => {
+            backed_up(page, backup);
+            if let Some(rehearsal) = &status.rehearsal {
+                rehearsed(page, rehearsal);
+            }
+        }
         None => page.fact("backup", "none yet"),
     }
     if !status.way_back.is_empty() {
@@ -235,6 +242,7 @@ fn backed_up(page: &mut Page, backup: &BackupStatus) {
     page.fact("backup", &format!("{}, {} bytes{taken}", text::line(&backup.path), backup.size_bytes));
     let proof = match backup.proof.as_str() {
         "Read" => "Read: every block was read back, and every table of the run is in it".to_owned(),
+        "Restore" => "Restore: it was restored into a scratch server, and every table is as it was dumped".to_owned(),
         "" => "none".into(),
         other => text::line(other),
     };
@@ -242,6 +250,20 @@ fn backed_up(page: &mut Page, backup: &BackupStatus) {
     page.fact("", &format!("sha256 {}", text::line(&backup.sha256)));
     if !backup.restore_with.is_empty() {
         page.fact("restore with", &text::line(&backup.restore_with));
+    }
+}
+
+/// What was found on the restored copy.
+fn rehearsed(page: &mut Page, rehearsal: &RehearsalStatus) {
+    let restored = format!("restored into PostgreSQL {} in {}", text::line(&rehearsal.server_version), seconds(rehearsal.restore_seconds));
+    let applied = rehearsal.apply_seconds.map_or_else(String::new, |took| format!(", the plan applied there in {}", seconds(took)));
+    page.fact("rehearsal", &format!("{restored}{applied}"));
+    for count in &rehearsal.counts {
+        let real = count.real.map_or_else(String::new, |real| format!(", really {real}"));
+        page.fact("", &format!("{}: {} predicted, {} on the copy{real}", text::line(&count.name), count.predicted, count.rehearsed));
+    }
+    for remark in &rehearsal.remarks {
+        page.fact("", &text::line(remark));
     }
 }
 

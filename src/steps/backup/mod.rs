@@ -154,6 +154,7 @@ fn described(
         lsn: snapshot.lsn.clone(),
         taken_at: snapshot.taken_at,
         tables,
+        origin: Some(snapshot.origin.clone()),
     }
 }
 

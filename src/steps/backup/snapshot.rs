@@ -1,6 +1,7 @@
 //! The snapshot that dump and sums are read from, held open by one idle transaction.
 
 use super::error::BackupError;
+use crate::postgres::origin::Origin;
 use crate::postgres::table_sums::{self, TableName, TableSum};
 use crate::postgres::{ServerFacts, database_id, facts};
 use crate::steps::StepContext;
@@ -36,6 +37,8 @@ pub(super) struct Snapshot {
     pub taken_at: Timestamp,
     /// The server.
     pub server: ServerFacts,
+    /// The database: what a server must be like for its dump to fit.
+    pub origin: Origin,
     /// Which database it is.
     pub database_id: String,
     /// Encoding, collation and what the database sets by itself.
@@ -56,6 +59,7 @@ impl Snapshot {
         );
         sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await?;
         let server = facts(&mut connection).await?;
+        let origin = Origin::read(&mut connection).await?;
         let row = sqlx::query(
             "SELECT pg_export_snapshot() AS id, pg_current_wal_lsn()::text AS lsn, (extract(epoch FROM now()) * 1000000)::int8 AS micros",
         )
@@ -82,6 +86,7 @@ impl Snapshot {
             lsn: row.try_get("lsn")?,
             taken_at: Timestamp::from_microsecond(micros).unwrap_or_else(|_| Timestamp::now()),
             server,
+            origin,
             database_id,
             settings: settings.into_iter().collect(),
             roles,

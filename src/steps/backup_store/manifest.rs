@@ -1,6 +1,7 @@
 //! The manifest beside a dump: what was dumped, and what its files must be.
 
 use crate::api::spec::{Compression, DumpFormat};
+use crate::postgres::origin::Origin;
 use crate::postgres::table_sums::TableSum;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,9 @@ pub struct Manifest {
     pub taken_at: Timestamp,
     /// Every table with its sum.
     pub tables: Vec<TableSum>,
+    /// What a server must be like for the dump to fit it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// The database of a dump.

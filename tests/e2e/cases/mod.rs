@@ -7,6 +7,7 @@ mod full_volume;
 mod gitops;
 mod happy_path;
 mod kills;
+mod rehearsal;
 mod script;
 mod secrets;
 mod spec_errors;
