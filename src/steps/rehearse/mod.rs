@@ -69,6 +69,7 @@ async fn rehearse(context: &StepContext) -> Result<RehearsalReport, RehearsalErr
 
 /// All that is done on the server.
 async fn on(context: &StepContext, dump: &Dump, server: &mut ScratchServer) -> Result<RehearsalReport, RehearsalError> {
+    server.is_up().await?;
     let origin = &dump.origin;
     server.make_database(origin).await?;
     let contents = restore::choose(dump, server).await?;
