@@ -316,8 +316,9 @@ async fn a_scratch_server_that_dies_is_a_lost_step_and_no_verdict() {
     let begun = Instant::now();
     let pid = loop {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
-        // Some of the dump is restored by then, and much is not.
-        if text.contains("ready") && begun.elapsed() > Duration::from_secs(2) {
+        // Written just before the restore begins.
+        if text.contains("ready") && pod.paths.rehearsal.join("list").exists() {
+            std::thread::sleep(Duration::from_millis(300));
             break text.lines().next().unwrap().to_owned();
         }
         assert!(begun.elapsed() < Duration::from_secs(60), "the server comes up");

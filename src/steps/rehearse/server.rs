@@ -38,7 +38,7 @@ pub(super) struct ScratchServer {
 }
 
 impl ScratchServer {
-    /// Makes an empty server in the folder and starts it.
+    /// Makes an empty server in the folder and starts it; [`ScratchServer::is_up`] waits for it.
     pub(super) async fn start(programs: &Programs, folder: &Path, options: ConnectOptions) -> Result<Self, RehearsalError> {
         let (data, socket) = (folder.join("data"), folder.join("socket"));
         for left in [&data, &socket] {
@@ -64,12 +64,11 @@ impl ScratchServer {
             // Nobody else gets at the socket.
             password: SecretString::from(String::new()),
         };
-        let mut server = Self { child, major: programs.major, folder: folder.to_owned(), credentials, options };
-        server.wait().await?;
-        Ok(server)
+        Ok(Self { child, major: programs.major, folder: folder.to_owned(), credentials, options })
     }
 
-    async fn wait(&mut self) -> Result<(), RehearsalError> {
+    /// Waits until it takes connections.
+    pub(super) async fn is_up(&mut self) -> Result<(), RehearsalError> {
         let begun = Instant::now();
         loop {
             if self.has_ended() {
@@ -175,8 +174,8 @@ const SETTINGS: [&str; 8] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
     "dynamic_shared_memory_type=mmap",
-    "max_locks_per_transaction=1024",
-    "max_connections=40",
+    "max_locks_per_transaction=512",
+    "max_connections=200",
     "log_min_messages=fatal",
     "log_min_error_statement=panic",
     "shared_preload_libraries=",
