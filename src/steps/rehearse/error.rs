@@ -156,6 +156,8 @@ impl RehearsalError {
             | Self::RehearsalRestoreFailed { .. }
             | Self::RehearsalApplyFailed { .. }
             | Self::Archive(ArchiveError::DumpUnreadable { .. }) => Outcome::Failed,
+            Self::ScratchServerLost { .. } => Outcome::Lost,
+            Self::CopyFailed(error) if is_connection_loss(error) => Outcome::Lost,
             // About where it is rehearsed.
             Self::ServerMajorMissing { .. }
             | Self::ExtensionMissing { .. }
@@ -163,10 +165,8 @@ impl RehearsalError {
             | Self::RehearsalVolumeFull { .. }
             | Self::RehearsalVolumeUnwritable(_)
             | Self::RehearsalTimeout { .. }
-            | Self::ScratchServerFailed { .. } => Outcome::Inconclusive,
-            Self::ScratchServerLost { .. } => Outcome::Lost,
-            Self::CopyFailed(error) if is_connection_loss(error) => Outcome::Lost,
-            Self::CopyFailed(_) => Outcome::Inconclusive,
+            | Self::ScratchServerFailed { .. }
+            | Self::CopyFailed(_) => Outcome::Inconclusive,
             Self::Store(error) => error.outcome(),
             Self::Tool(_) | Self::Archive(_) => Outcome::Stalled,
             Self::Stopped => Outcome::Stopped,
