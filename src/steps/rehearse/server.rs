@@ -23,7 +23,7 @@ const SUPERUSER: &str = "postgres";
 /// Name of the copy where the database's own is taken by the server.
 const COPY: &str = "rehearsal";
 /// An empty server answers within a second or two; on a slow disk within this.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// An immediate shutdown takes no checkpoint.
 const STOP: Duration = Duration::from_secs(10);
 
@@ -199,7 +199,7 @@ fn create_database(name: &str, origin: &Origin) -> String {
     let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", identifier(name));
     let mut add = |option: &str, value: &str| {
         if !value.is_empty() {
-            sql.push_str(&format!(" {option} {}", quote_literal(value)));
+            sql = format!("{sql} {option} {}", quote_literal(value));
         }
     };
     add("ENCODING", &origin.encoding);
