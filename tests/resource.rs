@@ -225,6 +225,17 @@ async fn each_rule_refuses_in_its_own_words() {
         (json!({"spec": {"backup": {"maxAge": "soon"}}}), "spec.backup.maxAge"),
         (json!({"spec": {"backup": {"destination": {"persistentVolumeClaim": {"path": "../up"}}}}}), "persistentVolumeClaim.path"),
         (
+            json!({"spec": {"backup": {"destination": {"s3": {"bucket": "dumps", "secretRef": {"name": "key"}}}}}}),
+            "backup.destination: set exactly one of persistentVolumeClaim and s3",
+        ),
+        (
+            json!({"spec": {"backup": {"destination": {"s3": {"bucket": "dumps", "endpoint": "minio:9000", "secretRef": {"name": "key"}}}}}}),
+            "s3.endpoint",
+        ),
+        (json!({"spec": {"backup": {"compression": "Brotli"}}}), "spec.backup.compression"),
+        (json!({"spec": {"backup": {"jobs": 0}}}), "spec.backup.jobs"),
+        (json!({"spec": {"backup": {"retain": {"last": 0}}}}), "spec.backup.retain.last"),
+        (
             json!({"spec": {"featureFlag": {"name": "f", "provider": {"configMap": {"name": "c", "key": "k", "path": "no-pointer"}}}}}),
             "spec.featureFlag.provider.configMap.path",
         ),

@@ -133,7 +133,11 @@ fn files(folder: &Path, seen: &mut impl FnMut(&Path) -> Option<()>) -> std::io::
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            files(&entry.path(), seen)?;
+            match files(&entry.path(), seen) {
+                // A volume's own `lost+found`, and what others closed: nothing of ours is in there.
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+                other => other?,
+            }
         } else {
             let _ = seen(&entry.path());
         }

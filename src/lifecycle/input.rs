@@ -46,6 +46,7 @@ pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) 
         spec_hash: run.spec_hash.clone(),
         backup: pass.status.backup.clone(),
         plan,
+        backups_in_use: if step == Step::Backup { pass.observed.backups_in_use.clone() } else { Vec::new() },
         environment: release.map(|r| r.environment.clone()).unwrap_or_default(),
         rehearsal: (step == Step::Rehearse).then(|| space(pass)),
         take_over_from: pass.take_over_from().filter(|_| step == Step::Claim),

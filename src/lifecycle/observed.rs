@@ -24,6 +24,8 @@ pub struct Observed {
     pub flag: Option<FlagObservation>,
     /// The run that holds the database, where this one waits for it.
     pub holder: Option<HolderObservation>,
+    /// Where the backups of unfinished runs lie; empty where the run deletes none.
+    pub backups_in_use: Vec<String>,
     /// In a namespace that is being deleted no Job can be made.
     pub namespace_terminating: bool,
     /// The report's ConfigMap is there.

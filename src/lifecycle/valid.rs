@@ -384,7 +384,7 @@ pub(super) fn canonical(value: serde_json::Value) -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{Invalid, check_settings, spec_hash};
+    use super::{Invalid, check_scratch, check_settings, spec_hash};
     use crate::api::spec::{BackfillRunSpec, SqlBackfill};
     use serde_json::json;
 
@@ -408,6 +408,23 @@ mod tests {
             assert!(matches!(refused, Err(Invalid::BadQuantity { .. })), "{rate}");
         }
         assert_eq!(check_settings(&sql("batch: {pause: 0s}, throttle: {hold: 0s, maxWalRate: 50Mi}")), Ok(()));
+    }
+
+    #[test]
+    fn scratch_of_no_size_is_refused_with_its_place() {
+        let spec = |size: &str| -> BackfillRunSpec {
+            serde_json::from_value(json!({
+                "database": {"secretRef": {"name": "db"}},
+                "backup": {"destination": {"s3": {"bucket": "dumps", "secretRef": {"name": "key"}}}, "scratch": {"size": size}},
+                "backfill": {"sql": sql("")},
+            }))
+            .unwrap()
+        };
+        assert_eq!(check_scratch(&spec("20Gi")), Ok(()));
+        for size in ["0", "99999999Pi"] {
+            let Err(Invalid::BadQuantity { field, .. }) = check_scratch(&spec(size)) else { panic!("{size}") };
+            assert_eq!(field, "backup.scratch.size");
+        }
     }
 
     #[test]

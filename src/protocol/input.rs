@@ -39,6 +39,9 @@ pub struct StepInput {
     /// The plan, once there is one (without samples).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
+    /// Backup: where those of unfinished runs lie, which are never deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups_in_use: Vec<String>,
     /// Preflight: literal values of the workload's environment that the run asks about, by name. Those that come from
     /// Secrets are files in `Paths::environment` instead.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

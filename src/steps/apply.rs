@@ -36,13 +36,13 @@ pub async fn run(context: &StepContext) -> StepEnd {
 /// The plan file as the loader reads it, which compares it with what was approved.
 async fn plan_file(context: &StepContext, plan: &PlanStatus) -> Result<LocalFile, StoreError> {
     let store = BackupStore::open(context)?;
-    match store.draft(&plan.file)? {
-        there if there.is_in_place() => Ok(there),
+    if store.local(&plan.file).is_some() {
+        return store.draft(&plan.file);
+    }
+    match store.fetch(&plan.file, None).await {
         // One that is gone may be loaded already: the loader misses it only if it needs it.
-        absent => match store.fetch(&plan.file, None).await {
-            Err(StoreError::Destination(DestinationError::BackupMissing { .. })) => Ok(absent),
-            other => other,
-        },
+        Err(StoreError::Destination(DestinationError::BackupMissing { .. })) => store.draft(&plan.file),
+        fetched => fetched,
     }
 }
 

@@ -193,3 +193,44 @@ async fn a_dump_of_another_database_under_the_right_name_is_refused_by_name() {
     assert!(end.verdict.message.contains(&other.name), "{}", end.verdict.message);
     assert_eq!(database.text(CONTENT).await, before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_good_backups_are_kept_and_nothing_else_is_touched() {
+    let (database, other) = (Database::new(TABLES).await, Database::new(TABLES).await);
+    let mut pod = Pod::new(&database, spec(""));
+    let exists = |pod: &Pod, backup: &BackupStatus| {
+        let file = pod.paths.backup.join(&backup.file);
+        assert_eq!(file.exists(), file.with_extension("manifest.json").exists(), "both, or none");
+        file.exists()
+    };
+    let mut taken = Vec::new();
+    for uid in ["aaaaaaaa", "bbbbbbbb", "cccccccc", "dddddddd"] {
+        pod.input.run.uid = format!("{uid}-0d7e-4b52-9d8e-0123456789ab");
+        taken.push(backed_up(&mut pod));
+    }
+    let plan = pod.paths.backup.join(taken[1].file.replace(".dump", ".plan"));
+    std::fs::write(&plan, "a plan").unwrap();
+    // A backup of another database in the same folder, and a file that is none.
+    let mut foreign = Pod::new(&other, spec(""));
+    foreign.input.run.uid = "eeeeeeee-0d7e-4b52-9d8e-0123456789ab".into();
+    let theirs = backed_up(&mut foreign);
+    for end in ["dump", "manifest.json"] {
+        let from = foreign.paths.backup.join(&theirs.file).with_extension(end);
+        std::fs::copy(&from, pod.paths.backup.join(&theirs.file).with_extension(end)).unwrap();
+    }
+    let note = pod.paths.backup.join("staging/README");
+    std::fs::write(&note, "ours").unwrap();
+    // The last but one is damaged: it is no good one, does not count, and is not ours to delete.
+    let damaged = pod.paths.backup.join(&taken[3].file);
+    std::fs::write(&damaged, "short").unwrap();
+
+    pod.input.spec.backup.retain = Some(serde_json::from_value(json!({"last": 2})).unwrap());
+    pod.input.backups_in_use = vec![taken[0].path.clone()];
+    pod.input.run.uid = "ffffffff-0d7e-4b52-9d8e-0123456789ab".into();
+    let end = pod.run(Step::Backup);
+    assert!(end.verdict.message.contains("older backups removed: 1"), "{} {}", end.verdict.message, end.stderr);
+    assert!(exists(&pod, &taken[0]), "an unfinished run needs it");
+    assert!(!exists(&pod, &taken[1]) && !plan.exists(), "gone, and its plan with it");
+    assert!(exists(&pod, &taken[2]), "the second of the last two good ones");
+    assert!(damaged.exists() && exists(&pod, &theirs) && note.exists());
+}

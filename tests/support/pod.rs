@@ -70,6 +70,7 @@ impl Pod {
             spec_hash: "sha256:1".into(),
             backup: None,
             plan: None,
+            backups_in_use: Vec::new(),
             environment: std::collections::BTreeMap::new(),
             rehearsal: None,
             take_over_from: None,

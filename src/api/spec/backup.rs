@@ -39,6 +39,9 @@ pub struct Backup {
     /// Disk of step pods for what cannot be streamed: the plan file, a restore out of a bucket, and a dump of many files on its way there. Default: the node's, without a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<Scratch>,
+    /// How many backups of the database are kept in the folder. Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain: Option<Retain>,
     /// A backup older than this is taken again before rows are written, as a duration. Default: `4h`.
     #[serde(default = "max_age")]
     #[schemars(length(max = 16), regex(pattern = *duration::PATTERN))]
@@ -111,6 +114,15 @@ pub struct EncryptionKeyRef {
 
 fn identity() -> String {
     "identity".into()
+}
+
+/// How many backups are kept. A new one that is proved makes older ones go; never one that an unfinished run needs.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retain {
+    /// The last so many good ones of the same database stay, of whatever run.
+    #[schemars(range(min = 1, max = 1000))]
+    pub last: i32,
 }
 
 /// Disk of a step pod that goes with it.

@@ -52,7 +52,7 @@ pub struct PvcDestination {
     pub path: String,
 }
 
-/// A bucket of S3, or of a store that speaks its language (MinIO, Ceph, Cloudflare R2, …).
+/// A bucket of S3, or of a store that speaks its language (Ceph, Cloudflare R2, …).
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct S3Destination {

@@ -25,7 +25,7 @@ pub use approval::{Approval, ApprovalEntry, ApprovalPolicy, OnChange};
 pub use backfill::{
     Audit, Backfill, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill, Validation,
 };
-pub use backup::{Backup, Encryption, EncryptionKeyRef, Proof, Scratch};
+pub use backup::{Backup, Encryption, EncryptionKeyRef, Proof, Retain, Scratch};
 pub use batch::{BATCH_MAX, Batch, BatchRows};
 pub use database::{Database, SecretKeyRef, SecretKeys, SecretRef, Tls, TlsMode};
 pub use destination::{Destination, Place, PvcDestination, S3Destination, S3SecretKeys, S3SecretRef};

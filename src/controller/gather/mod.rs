@@ -1,6 +1,7 @@
 //! Gather: all reads of a pass, each under a timeout, and only those that the run's phase needs.
 
 mod admission;
+mod backups;
 mod config_maps;
 mod job;
 mod pod;
@@ -43,6 +44,9 @@ pub(super) async fn observe(
         observed.messages = admission::messages(run);
     }
     observed.references = references::observe(context, valid, status).await?;
+    if valid.spec.backup.retain.is_some() && !status.mutation_started {
+        observed.backups_in_use = backups::in_use(context).await?;
+    }
     if needs_flag(status) {
         observed.flag = flag(context, valid).await;
     }

@@ -88,7 +88,7 @@ impl Answer {
 
     fn read(&mut self, text: &str) {
         if self.code.is_empty() {
-            self.code = between(text, "<Code>", "</Code>").filter(|code| is_word(code)).unwrap_or_default().to_owned();
+            between(text, "<Code>", "</Code>").filter(|code| is_word(code)).unwrap_or_default().clone_into(&mut self.code);
         }
         if self.region.is_none() {
             self.region = between(text, "<Region>", "</Region>").filter(|region| is_word(region)).map(ToOwned::to_owned);

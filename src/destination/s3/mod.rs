@@ -23,9 +23,9 @@ use tokio_util::io::StreamReader;
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// Without a byte of an answer for so long a request has failed. A part of an upload must be through in this time.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 const RETRIES: usize = 6;
-const RETRY_FOR: Duration = Duration::from_secs(180);
+const RETRY_FOR: Duration = Duration::from_mins(3);
 /// The smallest part; S3 takes no smaller one than 5 MiB.
 const PART_MIN: usize = 8 * 1024 * 1024;
 /// S3 takes 10,000 parts; some are left for an estimate that was too low.

@@ -1,4 +1,4 @@
-//! `pg_dump`, watched while it writes: to a file, or through us to where no file can be.
+//! `pg_dump`, to a file, or through us to where no file can be.
 
 use super::error::BackupError;
 use crate::api::spec::DumpFormat;
@@ -9,7 +9,6 @@ use crate::steps::StepContext;
 use crate::steps::backup_store::{BackupStore, LocalFile, ManifestFile, StoreError, Writer};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +24,7 @@ pub(super) struct Dump<'a> {
     pub dumper: &'a Dumper,
     /// Of the snapshot that is held open.
     pub snapshot: &'a str,
+    /// The most that it may have.
     pub estimate_bytes: i64,
     /// Ends it: what is unfinished is taken back.
     pub end: &'a CancellationToken,
@@ -87,18 +87,10 @@ impl Dump<'_> {
 
     async fn to_file(&self, path: &Path) -> Result<(), BackupError> {
         let child = self.command().arg("--file").arg(path).stdout(Stdio::null()).spawn().map_err(|e| not_run("pg_dump", e))?;
-        let size = || i64::try_from(size(path)).unwrap_or(i64::MAX);
-        let mut tick = tokio::time::interval(Duration::from_secs(1));
         let mut child = Watched::new(child);
-        loop {
-            tokio::select! {
-                ended = child.wait() => {
-                    self.report(size());
-                    return ended;
-                }
-                _ = tick.tick() => self.report(size()),
-                () = self.end.cancelled() => return Err(BackupError::Stopped),
-            }
+        tokio::select! {
+            ended = child.wait() => ended,
+            () = self.end.cancelled() => Err(BackupError::Stopped),
         }
     }
 
@@ -119,7 +111,7 @@ impl Dump<'_> {
             return Err(not_run("pg_dump", std::io::Error::other("it has no stdout")).into());
         };
         let mut child = Watched::new(child);
-        let (mut chunk, mut written) = (vec![0; 1024 * 1024], 0_i64);
+        let mut chunk = vec![0; 1024 * 1024];
         loop {
             let read = tokio::select! {
                 read = stdout.read(&mut chunk) => read.map_err(|e| not_run("pg_dump", e))?,
@@ -132,8 +124,6 @@ impl Dump<'_> {
                 sent = writer.write(chunk.get(..read).unwrap_or_default()) => sent?,
                 () = self.end.cancelled() => return Err(BackupError::Stopped),
             }
-            written = written.saturating_add(i64::try_from(read).unwrap_or(0));
-            self.report(written);
         }
         // Only its exit says that what came was all of it.
         child.wait().await
@@ -151,21 +141,6 @@ impl Dump<'_> {
             .arg(format!("--exclude-schema={}", self.context.input.spec.database.ledger_schema))
             .stderr(Stdio::piped());
         command
-    }
-
-    fn report(&self, written: i64) {
-        self.context.reporter.progress(written, self.estimate_bytes.max(written), "bytes");
-    }
-}
-
-/// Bytes of a file, or of all files of a folder; 0 where it is not there yet.
-fn size(path: &Path) -> u64 {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => {
-            std::fs::read_dir(path).into_iter().flatten().flatten().filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
-        }
-        Ok(metadata) => metadata.len(),
-        Err(_) => 0,
     }
 }
 

@@ -4,7 +4,9 @@
 
 mod dump;
 mod error;
+mod progress;
 mod proof;
+mod retain;
 mod snapshot;
 
 use super::backup_store::{BackupStore, Manifest, ManifestDatabase, ManifestFile, manifest};
@@ -19,13 +21,17 @@ use dump::Dump;
 use error::BackupError;
 use jiff::Timestamp;
 use snapshot::Snapshot;
+use std::fmt::Write as _;
 use tokio_util::sync::CancellationToken;
 
 /// Takes and proves the backup.
 pub async fn run(context: &StepContext) -> StepEnd {
     match take(context).await {
-        Ok(backup) => {
-            let message = format!("{} bytes, read back to the last block: {}", backup.size_bytes, backup.path);
+        Ok((backup, removed)) => {
+            let mut message = format!("{} bytes, read back to the last block: {}", backup.size_bytes, backup.path);
+            if removed > 0 {
+                let _ = write!(message, "; older backups removed: {removed}");
+            }
             StepEnd::reported(Outcome::Passed, "BackupProved", message, StepReport::Backup(BackupReport { backup }))
         }
         Err(error) => {
@@ -41,7 +47,7 @@ pub async fn run(context: &StepContext) -> StepEnd {
     }
 }
 
-async fn take(context: &StepContext) -> Result<BackupStatus, BackupError> {
+async fn take(context: &StepContext) -> Result<(BackupStatus, usize), BackupError> {
     let store = BackupStore::open(context)?;
     let session = Session::of(context, Role::Main)?;
     let login = ToolLogin::new(&session.credentials, &session.options, &context.paths.scratch)?;
@@ -55,21 +61,35 @@ async fn take(context: &StepContext) -> Result<BackupStatus, BackupError> {
     };
     let (mut snapshot, dumper) = unless(stop, prepared).await?;
     let name = store.name(Timestamp::now());
-    let (tables, files) = both(context, &login, &dumper, &mut snapshot, &store, &name).await?;
+    let (tables, files) = both(context, &session, &login, &dumper, &mut snapshot, &store, &name).await?;
     // Proved under its unfinished name; the manifest last: what has one is a backup, whenever we die.
     let proved = async {
         proof::prove(&store, &name, backup.format, &files, &snapshot.tables).await?;
         store.destination().settle(&name)?;
         let manifest = described(context, &store, &snapshot, &dumper, tables, files);
         store.put_manifest(&name, &manifest).await?;
-        Ok(status(&store, &manifest, &dumper, name))
+        let removed = prune(context, &store, &manifest).await;
+        Ok((status(&store, &manifest, &dumper, name), removed))
     };
     unless(stop, proved).await
+}
+
+/// Old backups that stay are a matter of room: no reason to throw the new one away.
+async fn prune(context: &StepContext, store: &BackupStore, newest: &Manifest) -> usize {
+    let Some(retain) = &context.input.spec.backup.retain else { return 0 };
+    match retain::prune(store, newest, retain.last, &context.input.backups_in_use).await {
+        Ok(removed) => removed,
+        Err(error) => {
+            tracing::warn!(%error, "old backups could not be removed; the next backup tries again");
+            0
+        }
+    }
 }
 
 /// Dump and sums, read from the same snapshot at the same time. Where one fails the other is ended, too.
 async fn both(
     context: &StepContext,
+    session: &Session,
     login: &ToolLogin,
     dumper: &Dumper,
     snapshot: &mut Snapshot,
@@ -78,18 +98,25 @@ async fn both(
 ) -> Result<(Vec<TableSum>, Vec<ManifestFile>), BackupError> {
     let end = context.stop.child_token();
     let id = snapshot.id.clone();
-    let dump = Dump { context, login, dumper, snapshot: &id, estimate_bytes: snapshot.estimate_bytes, end: &end };
+    let estimate = snapshot.estimate_bytes;
+    let dump = Dump { context, login, dumper, snapshot: &id, estimate_bytes: estimate, end: &end };
     let (tables, files) = tokio::join!(
         async {
             let sums = unless(&end, snapshot.sums()).await;
             sums.inspect_err(|_| end.cancel())
         },
-        async { dump.write(store, name).await.inspect_err(|_| end.cancel()) }
+        async {
+            let written = tokio::select! {
+                written = dump.write(store, name) => written,
+                () = progress::watch(context, session, estimate) => Err(BackupError::Stopped),
+            };
+            written.inspect_err(|_| end.cancel())
+        }
     );
     snapshot.close().await;
     match (tables, files) {
         // The other one was only ended.
-        (Err(BackupError::Stopped), Err(error)) | (Err(error), Ok(_) | Err(_)) | (Ok(_), Err(error)) => Err(error),
+        (Err(BackupError::Stopped) | Ok(_), Err(error)) | (Err(error), _) => Err(error),
         (Ok(tables), Ok(files)) => Ok((tables, files)),
     }
 }

@@ -86,7 +86,7 @@ pub fn sha256_of(files: &[ManifestFile]) -> String {
         [only] => only.sha256.clone(),
         many => {
             let lines = many.iter().map(|file| format!("{}  {}\n", file.sha256, file.name));
-            hex::encode(lines.fold(Sha256::new(), |hash, line| hash.chain_update(line)).finalize())
+            hex::encode(lines.fold(Sha256::new(), Sha256::chain_update).finalize())
         }
     }
 }
@@ -95,6 +95,12 @@ pub fn sha256_of(files: &[ManifestFile]) -> String {
 #[must_use]
 pub fn name(dump: &str) -> String {
     format!("{}{MANIFEST}", dump.strip_suffix(DUMP).unwrap_or(dump))
+}
+
+/// The dump that a manifest is of; `None` for other files.
+#[must_use]
+pub fn dump_of_manifest(file: &str) -> Option<String> {
+    file.strip_suffix(MANIFEST).map(|stem| format!("{stem}{DUMP}"))
 }
 
 /// The dump that a file is, or belongs to; `None` for other files.
@@ -118,5 +124,7 @@ mod tests {
         assert_eq!(dump_of("staging/a-1.dump/toc.dat"), Some("staging/a-1.dump"));
         assert_eq!(dump_of("staging/a-1.manifest.json"), None);
         assert_eq!(dump_of("staging/a-1.plan"), None);
+        assert_eq!(dump_of_manifest("staging/a-1.manifest.json").as_deref(), Some("staging/a-1.dump"));
+        assert_eq!(dump_of_manifest("staging/a-1.dump"), None);
     }
 }

@@ -24,8 +24,8 @@ impl Writer {
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         match &mut self.sealer {
             Some(sealer) => {
-                let sealed = sealer.push(bytes)?;
-                self.store(&sealed).await
+                let ready = sealer.push(bytes)?;
+                self.store(&ready).await
             }
             None => self.store(bytes).await,
         }
