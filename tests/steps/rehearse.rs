@@ -73,7 +73,8 @@ async fn a_backup_is_restored_and_the_plan_does_on_the_copy_what_it_predicted() 
     let names: Vec<&str> = checks.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["restored-tables", "written-as-planned", "filled"]);
     assert!(checks.iter().all(|c| c.phase == Phase::Planning && c.result == CheckResult::Passed), "{checks:?}");
-    assert!(end.stdout.contains("\"unit\":\"bytes\"") && end.stdout.contains("\"unit\":\"rows\""), "{}", end.stdout);
+    // A line a second: a small copy has its first only.
+    assert!(end.stdout.contains("\"unit\":\"bytes\""), "{}", end.stdout);
     // Of all this the database has seen nothing, and of the copy nothing is left.
     assert_eq!(database.text("(SELECT md5(string_agg(t::text, '|' ORDER BY id)) FROM scenarios t)").await, before);
     assert_eq!(database.text("SELECT count(*) FROM pg_namespace WHERE nspname = 'backfill'").await, "0");

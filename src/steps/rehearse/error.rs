@@ -156,8 +156,6 @@ impl RehearsalError {
             | Self::RehearsalRestoreFailed { .. }
             | Self::RehearsalApplyFailed { .. }
             | Self::Archive(ArchiveError::DumpUnreadable { .. }) => Outcome::Failed,
-            Self::ScratchServerLost { .. } => Outcome::Lost,
-            Self::CopyFailed(error) if is_connection_loss(error) => Outcome::Lost,
             // About where it is rehearsed.
             Self::ServerMajorMissing { .. }
             | Self::ExtensionMissing { .. }
@@ -165,8 +163,9 @@ impl RehearsalError {
             | Self::RehearsalVolumeFull { .. }
             | Self::RehearsalVolumeUnwritable(_)
             | Self::RehearsalTimeout { .. }
-            | Self::ScratchServerFailed { .. }
-            | Self::CopyFailed(_) => Outcome::Inconclusive,
+            | Self::ScratchServerFailed { .. } => Outcome::Inconclusive,
+            Self::CopyFailed(error) if !is_connection_loss(error) => Outcome::Inconclusive,
+            Self::CopyFailed(_) | Self::ScratchServerLost { .. } => Outcome::Lost,
             Self::Store(error) => error.outcome(),
             Self::Tool(_) | Self::Archive(_) => Outcome::Stalled,
             Self::Stopped => Outcome::Stopped,

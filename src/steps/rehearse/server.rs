@@ -11,7 +11,6 @@ use crate::postgres::{ConnectOptions, Credentials, connect, describe};
 use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -200,7 +199,7 @@ fn create_database(name: &str, origin: &Origin) -> String {
     let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", identifier(name));
     let mut add = |option: &str, value: &str| {
         if !value.is_empty() {
-            let _ = write!(sql, " {option} {}", quote_literal(value));
+            sql = format!("{sql} {option} {}", quote_literal(value));
         }
     };
     add("ENCODING", &origin.encoding);
