@@ -1,5 +1,6 @@
 //! The operator, installed by the chart.
 
+use crate::cases::approvals;
 use crate::cluster::Cluster;
 use crate::lab::lab;
 use crate::private_operator;
@@ -24,6 +25,10 @@ pub fn install(cluster: &Cluster, image: &str, rehearsal: &str, suffix: &str) ->
             {"name": "team-db", "slack": {"secret": {"name": "team-db-slack"}}},
             {"name": "audit", "webhook": {"secret": {"name": "audit-webhook"}}},
         ],
+        "approval": {"policies": [
+            {"name": "many-rows", "namespaces": [approvals::namespace_with_floors(suffix)], "when": {"rowsAbove": 100}, "minimum": 2},
+            {"name": "much-of-the-table", "namespaces": [approvals::namespace_with_floors(suffix)], "when": {"tablePercentAbove": 99}, "minimum": 3},
+        ]},
         // One case brings its own.
         "exceptNamespaces": [private_operator::namespace(suffix)],
         // Many cases at once, on a small machine.

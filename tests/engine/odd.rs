@@ -209,7 +209,7 @@ async fn a_parent_with_children_by_inheritance_is_not_deleted_from() {
     let bench = Bench::new(setup, "{source: {table: a}, writes: [{action: Delete}]}").await;
     let error = bench.model().await.unwrap_err();
     assert_eq!(error.reason(), "TableInherited");
-    assert!(error.to_string().contains("b"), "{error}");
+    assert!(error.to_string().contains('b'), "{error}");
     // Columns of the parent can be set in all of them.
     let bench = Bench::new(setup, "{source: {table: a}, writes: [{set: {v: s.id}}]}").await;
     let before = bench.text(&hash("a")).await;

@@ -39,6 +39,40 @@ async fn a_denial_ends_the_run_and_nothing_is_changed() {
     );
 }
 
+/// The scene of the platform's floors: in no other namespace do they hold.
+const FLOORS: &str = "floors";
+
+/// Where the installed operator is told to ask for more people.
+pub fn namespace_with_floors(suffix: &str) -> String {
+    format!("e2e-{FLOORS}-{suffix}")
+}
+
+#[tokio::test]
+async fn a_plan_above_a_floor_of_the_platform_needs_the_people_that_the_floor_asks_for_and_says_why() {
+    let scene = Scene::new(FLOORS, 400).await;
+    // Most of the table, but not all of it: only the floor of rows holds.
+    let mut manifest = small("many");
+    manifest["spec"]["backfill"]["sql"]["source"]["where"] = json!("s.accepted_prompt IS NULL AND s.id % 5 <> 0");
+    let run = Run::apply(&scene, &manifest);
+    let awaiting = run.approved_by(&lab().maria).await;
+    let floors: Vec<_> = awaiting.floors.iter().map(|floor| (floor.name.as_str(), floor.minimum)).collect();
+    assert_eq!((awaiting.required, floors), (2, vec![("many-rows", 2)]));
+    assert!(awaiting.floors[0].why.contains("100"), "{}", awaiting.floors[0].why);
+    let status = run.settles().await;
+    assert_eq!((status.phase, status.approvals.len(), status.mutation_started), (Phase::AwaitingApproval, 1, false), "{}", status.message);
+    // The run may ask for more people, and not for fewer than the platform does.
+    run.approved_by(&lab().paul).await;
+    run.succeeds().await;
+
+    let few = {
+        let mut manifest = small("few");
+        manifest["spec"]["backfill"]["sql"]["source"]["where"] = json!("s.accepted_prompt IS NULL AND s.id % 50 = 0");
+        Run::apply(&scene, &manifest)
+    };
+    let awaiting = few.asks().await;
+    assert_eq!(awaiting.required, 1, "{:?}", awaiting.floors);
+}
+
 #[tokio::test]
 async fn a_plan_that_nobody_approves_in_time_expires_and_nothing_is_changed() {
     let scene = Scene::new("timeout", 200).await;

@@ -1,6 +1,6 @@
 //! The cases. The name of a test is the sentence that it proves.
 
-mod approvals;
+pub mod approvals;
 mod decisions;
 mod deletion;
 mod full_volume;
