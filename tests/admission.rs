@@ -359,6 +359,21 @@ fn the_way_back_is_kept_until_it_is_given_up() {
 }
 
 #[test]
+fn who_asks_for_the_rollback_of_a_run_that_has_succeeded_cannot_approve_it() {
+    let run = Run::existing("asked-back");
+    let succeeded = json!({"status": {"phase": "Succeeded", "mutationStarted": true, "finishedAt": "2026-11-23T10:00:00Z"}});
+    taken(run.patch_status(OPERATOR, &succeeded));
+    let ask = json!({"spec": {"rollback": {"requested": true}}});
+    refused(run.patch(OLGA, &ask), "set the annotation backfill.dev/edited-by to your own name");
+    let mut named = ask;
+    named["metadata"] = json!({"annotations": {"backfill.dev/edited-by": OLGA}});
+    taken(run.patch(OLGA, &named));
+    run.asks(FIRST);
+    refused(run.patch(OLGA, &approval(OLGA, FIRST)), "was the last to edit this run and cannot approve it");
+    taken(run.patch(MARIA, &approval(MARIA, FIRST)));
+}
+
+#[test]
 fn who_acts_as_another_needs_the_right_to_impersonate() {
     let run = Run::asked("impersonated", FIRST);
     let patch = approval(MARIA, FIRST).to_string();

@@ -333,6 +333,45 @@ async fn a_finished_run_says_what_was_done_and_a_change_of_it_is_refused_with_wh
     .await;
 }
 
+#[tokio::test]
+async fn a_rollback_is_asked_for_of_a_run_that_has_succeeded_while_its_undo_is_kept_and_of_no_other() {
+    with_definition("requested", async |cluster| {
+        let ask = json!({"spec": {"rollback": {"requested": true}}});
+        let run = cluster.smallest();
+        cluster.runs.create(&PostParams::default(), &serde_json::from_value(run).unwrap()).await.unwrap();
+        let is = async |status: Value| {
+            let status = Patch::Merge(json!({"status": status}));
+            cluster.runs.patch_status("import-generation", &PatchParams::default(), &status).await.unwrap();
+        };
+        for status in [
+            json!({"phase": "Planning"}),
+            json!({"phase": "Verifying", "mutationStarted": true}),
+            json!({"phase": "RolledBack", "mutationStarted": true, "finishedAt": "2026-11-23T10:00:00Z"}),
+        ] {
+            is(status.clone()).await;
+            let answer = cluster.dry_patch(&ask).await.expect_err(&format!("accepted: {status}"));
+            assert!(answer.contains("takes back a run that has succeeded") && answer.contains("spec.abort: true"), "{answer}");
+        }
+        is(json!({"phase": "Succeeded"})).await;
+        cluster.dry_patch(&ask).await.expect("of a run that has succeeded");
+        is(json!({"closedAt": "2026-11-24T10:00:00Z"})).await;
+        let answer = cluster.dry_patch(&ask).await.unwrap_err();
+        assert!(answer.contains("no undo of this run is kept any more (status.closedAt)"), "{answer}");
+
+        // What was asked for does not stand in the way of anything later, and can be taken back.
+        is(json!({"closedAt": null})).await;
+        cluster.patch(&ask).await.unwrap();
+        is(json!({"phase": "AwaitingApproval"})).await;
+        cluster.dry_patch(&json!({"spec": {"approvals": {"maria": {"decision": "Approve", "digest": DIGEST}}}})).await.unwrap();
+        for gone in [json!(false), Value::Null] {
+            cluster.dry_patch(&json!({"spec": {"rollback": {"requested": gone}}})).await.unwrap();
+        }
+        is(json!({"phase": "RolledBack"})).await;
+        cluster.dry_patch(&json!({"metadata": {"labels": {"a": "b"}}})).await.unwrap();
+    })
+    .await;
+}
+
 /// One change of every part that was approved, unknown fields of Job templates and removals included.
 fn frozen_changes() -> Vec<Value> {
     let other = json!({"template": {"spec": {"containers": [{"name": "app", "image": "app:2"}]}}});
@@ -356,6 +395,7 @@ fn frozen_changes() -> Vec<Value> {
         json!({"spec": {"verify": [{"name": "v", "job": other}]}}),
         json!({"spec": {"verify": null}}),
         json!({"spec": {"rollback": {"trigger": "Manual"}}}),
+        json!({"spec": {"rollback": {"keepUndo": "1h"}}}),
         json!({"spec": {"featureFlag": {"name": "f", "provider": {"configMap": {"name": "c", "key": "k", "path": "/f"}}}}}),
         json!({"spec": {"monitor": {"logs": {"selector": {}, "patterns": [{"name": "p", "regex": "x"}]}}}}),
     ]

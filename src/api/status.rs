@@ -123,6 +123,17 @@ pub struct BackfillRunStatus {
     /// The latest changes of phase, oldest first; at most 40.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryStatus>,
+    /// Until when the run can be taken back after its success (`spec.rollback.requested`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub undo_kept_until: Option<Timestamp>,
+    /// Since when nothing is kept to take the run back with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub closed_at: Option<Timestamp>,
+    /// Why the rollback that was asked for is not made. Ask again by taking `spec.rollback.requested` back first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback_refused: Option<RefusedStatus>,
     /// When the run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -132,6 +143,11 @@ pub struct BackfillRunStatus {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
 const fn is_zero(value: &i32) -> bool {
     *value == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
@@ -172,11 +188,13 @@ pub enum Step {
     LossAccount,
     /// The dump, in place.
     Restore,
+    /// The undo rows of a run that has succeeded are deleted.
+    Close,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Preflight,
         Self::Backup,
         Self::Plan,
@@ -192,6 +210,7 @@ impl Step {
         Self::Undo,
         Self::LossAccount,
         Self::Restore,
+        Self::Close,
     ];
 
     /// The name as it stands in Job names and on the command line.
@@ -213,6 +232,7 @@ impl Step {
             Self::Undo => "undo",
             Self::LossAccount => "loss-account",
             Self::Restore => "restore",
+            Self::Close => "close",
         }
     }
 
@@ -632,6 +652,9 @@ pub struct RollbackStatus {
     pub method: Option<RollbackMethod>,
     /// Why.
     pub reason: String,
+    /// True where people asked for it after the run had succeeded.
+    #[serde(skip_serializing_if = "is_false")]
+    pub requested: bool,
     /// Rows put back.
     pub undone: i64,
     /// Rows left alone because the application changed them since.
@@ -645,6 +668,19 @@ pub struct RollbackStatus {
     /// Digest of that account.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub loss_digest: String,
+}
+
+/// A rollback that was asked for and is not made.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedStatus {
+    /// When.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Why, as one word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub message: String,
 }
 
 /// What a restore would lose in one table.

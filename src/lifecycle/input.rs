@@ -81,7 +81,7 @@ fn job_name(name: &str, uid: &str, step: Step, attempt: i32) -> String {
 fn deadline(pass: &Pass<'_>, step: Step, index: i32) -> Duration {
     let run = pass.run;
     match step {
-        Step::Preflight | Step::Claim => SHORT,
+        Step::Preflight | Step::Claim | Step::Close => SHORT,
         Step::Backup => run.backup_timeout,
         Step::Plan | Step::Replan | Step::Apply | Step::Verify | Step::Undo | Step::LossAccount | Step::Restore => LONG,
         Step::DryRun => run.dry_run_timeout,

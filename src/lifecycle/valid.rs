@@ -46,6 +46,8 @@ pub struct ValidRun {
     pub backup_timeout: Duration,
     /// How old a backup may be when rows are written.
     pub backup_max_age: Duration,
+    /// How long a run that has succeeded can be taken back.
+    pub keep_undo: Duration,
     /// How long the logs are watched.
     pub monitor_duration: Option<Duration>,
     /// Time for the team's migrations.
@@ -125,6 +127,9 @@ pub enum Invalid {
         /// The policy of the platform.
         policy: String,
     },
+    /// There is nothing yet that could be taken back.
+    #[error("rollback.requested takes back a run that has succeeded, and this one has not begun: leave it out")]
+    RollbackTooEarly,
     /// Two things have the same name.
     #[error("{field}: the name {name:?} stands there twice: give each its own")]
     DuplicateName {
@@ -148,6 +153,7 @@ impl Invalid {
             Self::BadSchema { .. } => "BadSchema",
             Self::ColumnNotWritten { .. } => "ColumnNotWritten",
             Self::ImageByTag { .. } => "ImageByTag",
+            Self::RollbackTooEarly => "RollbackTooEarly",
             Self::DuplicateName { .. } => "DuplicateName",
         }
     }
@@ -194,6 +200,10 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
     }
     // What is running is not held up by a policy that came later.
     let begun = run.status.as_ref().is_some_and(|status| status.mutation_started);
+    let finished = run.status.as_ref().is_some_and(|status| status.finished_at.is_some());
+    if spec.rollback.requested && !begun && !finished {
+        return Err(Invalid::RollbackTooEarly);
+    }
     let by_digest = policy.wants_digests(&meta.identity.namespace).filter(|_| !begun);
     let team = |field: &str, job: Option<&TeamJob>| match job {
         Some(job) => check_template(field, job, by_digest).and_then(|()| positive(&format!("{field}.timeout"), &job.timeout)),
@@ -208,6 +218,7 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
         remind_after: remind_after.unwrap_or(approval_timeout / 2),
         backup_timeout: positive("backup.timeout", &spec.backup.timeout)?,
         backup_max_age: positive("backup.maxAge", &spec.backup.max_age)?,
+        keep_undo: positive("rollback.keepUndo", &spec.rollback.keep_undo)?,
         monitor_duration: spec.monitor.as_ref().map(|m| positive("monitor.duration", &m.duration)).transpose()?,
         migrate_timeout: team("migrations.job", spec.migrations.as_ref().map(|m| &m.job))?,
         dry_run_timeout: team("backfill.job.dryRun", script.map(|s| &s.dry_run))?,
@@ -323,6 +334,7 @@ pub(super) fn canonical_spec(spec: &BackfillRunSpec) -> serde_json::Value {
     spec.abandon = false;
     spec.approvals.clear();
     spec.notifications.clear();
+    spec.rollback.requested = false;
     if let Some(sql) = spec.backfill.sql.as_mut() {
         sql.batch = crate::api::spec::Batch::default();
         sql.workers = 1;

@@ -8,6 +8,7 @@ pub mod applied_sums;
 mod apply;
 mod backup;
 mod claim;
+mod close;
 pub mod dump_file;
 mod engine_ends;
 mod loss_account;
@@ -109,6 +110,7 @@ async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
         Step::Undo => undo::run(context).await,
         Step::LossAccount => loss_account::run(context).await,
         Step::Restore => restore::run(context).await,
+        Step::Close => close::run(context).await,
         other @ (Step::DryRun | Step::Migrate | Step::Script | Step::Test) => {
             StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is a Job of the team, not a step of ours", other.slug()))
         }

@@ -1,10 +1,11 @@
 //! The way back.
 
+use crate::api::duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What happens when the run fails after data has changed.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollback {
     /// `Failure`: at once. `Manual`: the flag goes back, the data stays as it is until somebody sets `spec.abort` (takes it back) or `spec.abandon` (leaves it). Default: `Failure`.
@@ -13,6 +14,28 @@ pub struct Rollback {
     /// `Undo`: row by row from the ledger; later writes of the application stay. `Restore`: the dump, in place. `Auto`: undo, else restore. Default: `Auto`.
     #[serde(default)]
     pub method: RollbackMethod,
+    /// How long after its success a run can still be taken back. Then its undo rows are deleted from the ledger (`status.closedAt`). Default: `168h`.
+    #[serde(default = "default_keep_undo")]
+    #[schemars(length(max = 16), regex(pattern = *duration::PATTERN))]
+    pub keep_undo: String,
+    /// Take back a run that has succeeded: people are asked as for the plan, then the flag goes back, then the data. Only while its undo is kept; who asks for it cannot approve it. Default: false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub requested: bool,
+}
+
+impl Default for Rollback {
+    fn default() -> Self {
+        Self { trigger: RollbackTrigger::default(), method: RollbackMethod::default(), keep_undo: default_keep_undo(), requested: false }
+    }
+}
+
+fn default_keep_undo() -> String {
+    "168h".into()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// When the way back is taken.

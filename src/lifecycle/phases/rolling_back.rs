@@ -21,6 +21,14 @@ pub(in crate::lifecycle) fn begin(pass: &mut Pass<'_>, reason: &str, message: &s
     pass.set(ConditionType::RolledBack, Truth::Unknown, reason, message);
 }
 
+/// Goes back because people asked for it after the run had succeeded.
+pub(super) fn begin_requested(pass: &mut Pass<'_>, approved_by: &str) {
+    begin(pass, "RollbackRequested", approved_by);
+    if let Some(rollback) = pass.status.rollback.as_mut() {
+        rollback.requested = true;
+    }
+}
+
 /// True while people are asked about a restore.
 pub(in crate::lifecycle) fn is_awaiting_restore(pass: &Pass<'_>) -> bool {
     pass.status.awaiting.as_ref().is_some_and(|a| a.subject == Subject::Restore)
@@ -33,7 +41,8 @@ pub(super) fn idle(pass: &mut Pass<'_>) {
     if !begun(&pass.status) {
         return rolled_back(pass, "nothing had been written");
     }
-    let manual = pass.run.spec.rollback.trigger == RollbackTrigger::Manual && pass.status.abort.is_none();
+    let requested = pass.status.rollback.as_ref().is_some_and(|rollback| rollback.requested);
+    let manual = pass.run.spec.rollback.trigger == RollbackTrigger::Manual && pass.status.abort.is_none() && !requested;
     if manual {
         let why = pass.status.rollback.as_ref().map(|r| r.reason.clone()).unwrap_or_default();
         pass.stall(

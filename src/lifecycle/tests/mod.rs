@@ -1,6 +1,7 @@
 //! The pure core against a world that answers as Kubernetes and the steps would, and that forgets effects as a crash does.
 
 mod approvals;
+mod finished;
 mod fixtures;
 mod paths;
 mod properties;
