@@ -202,7 +202,11 @@ impl Part {
             }
         };
         let there = if self.action == Action::Delete { "true".to_owned() } else { format!("NOT {}", self.is_missing()) };
-        format!("CASE WHEN {there} THEN array_remove(ARRAY[{}]::text[], NULL) ELSE '{{}}'::text[] END", of.join(", "))
+        // A row that the statement's snapshot still shows as the run left it was written by somebody else while we waited for it.
+        format!(
+            "CASE WHEN {there} THEN coalesce(nullif(array_remove(ARRAY[{}]::text[], NULL), '{{}}'), ARRAY['written meanwhile']) ELSE '{{}}'::text[] END",
+            of.join(", ")
+        )
     }
 
     /// Columns that decide go back; values of the moment (`updated_at`) only where they, too, are as the run left them: the
