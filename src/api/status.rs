@@ -67,7 +67,7 @@ pub struct BackfillRunStatus {
     /// Every check with its result.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckStatus>,
-    /// The ways back that this role and server allow.
+    /// The ways back that this role and server allow: `Undo`, `RestoreSwap`, `RestoreInPlace`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub way_back: Vec<String>,
     /// The proved backup.
@@ -123,7 +123,7 @@ pub struct BackfillRunStatus {
     /// The latest changes of phase, oldest first; at most 40.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryStatus>,
-    /// Until when the run can be taken back after its success (`spec.rollback.requested`).
+    /// Until when the run can be taken back after its success (`spec.rollback.requested`), or the old database is kept after a restore.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub undo_kept_until: Option<Timestamp>,
@@ -655,6 +655,14 @@ pub struct RollbackStatus {
     /// True where people asked for it after the run had succeeded.
     #[serde(skip_serializing_if = "is_false")]
     pub requested: bool,
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub began_at: Option<Timestamp>,
+    /// When it had ended, well or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub ended_at: Option<Timestamp>,
     /// Rows put back.
     pub undone: i64,
     /// Rows left alone because the application changed them since.
@@ -665,6 +673,9 @@ pub struct RollbackStatus {
     /// What a restore loses, by table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<LossStatus>,
+    /// The database as it was before a restore beside it, under its new name; kept until `status.closedAt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_database: Option<String>,
     /// Digest of that account.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub loss_digest: String,

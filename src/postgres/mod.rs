@@ -8,6 +8,7 @@ pub mod archive;
 mod connect;
 mod credentials;
 mod failure;
+pub mod restore_exit;
 mod server;
 pub mod table_sums;
 pub mod tools;

@@ -13,6 +13,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use thiserror::Error;
 use tokio::process::Command;
 
@@ -76,7 +77,9 @@ impl ToolLogin {
     pub fn new(credentials: &Credentials, options: &ConnectOptions, scratch: &Path) -> Result<Self, ToolError> {
         let line = passfile_line(credentials)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(scratch).map_err(ToolError::ScratchUnwritable)?;
-        let passfile = scratch.join(format!("pgpass-{}", std::process::id()));
+        // Two tools may be logged in at once.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let passfile = scratch.join(format!("pgpass-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
         let _ = std::fs::remove_file(&passfile);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&passfile).map_err(ToolError::ScratchUnwritable)?;
         file.write_all(line.as_bytes()).map_err(ToolError::ScratchUnwritable)?;

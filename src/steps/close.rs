@@ -1,13 +1,20 @@
-//! `close`: the undo of a run that has succeeded is released.
+//! `close`: what is kept to take a run back with is released: its undo, or the database that a restore left.
 
 use super::session::{Role, open};
 use super::{StepContext, StepEnd, engine_ends};
 use crate::engine::ledger::Ledger;
 use crate::engine::undo::release_undo;
 use crate::protocol::Outcome;
+use crate::steps::restore::drop_old;
 
 /// Deletes the run's undo rows. A step that is stopped on the way goes on with the rest at the next attempt.
 pub async fn run(context: &StepContext) -> StepEnd {
+    if let Some(old) = &context.input.old_database {
+        return match drop_old(context, old).await {
+            Ok(()) => StepEnd::bare(Outcome::Passed, "OldDatabaseDropped", format!("{old} is dropped")),
+            Err(error) => StepEnd::bare(error.outcome(), error.reason(), error.to_string()),
+        };
+    }
     let ledger = Ledger::of(&context.input.spec.database.ledger_schema, &context.input.run);
     let released = async {
         let mut connection = open(context, Role::Main).await.map_err(|error| error.end())?;

@@ -152,7 +152,9 @@ async fn a_released_undo_leaves_counts_and_state_behind_and_no_way_back() {
     let plan = bench.through().await;
     let written = bench.exact_hash().await;
     // Another run's rows stay.
-    bench.sql("INSERT INTO backfill.undo (run_uid, range, batch, seq, action, role, name) VALUES ('other', 0, 0, 0, 'Update', 'row', '')").await;
+    bench
+        .sql("INSERT INTO backfill.undo (run_uid, range, batch, seq, action, role, name) VALUES ('other', 0, 0, 0, 'Update', 'row', '')")
+        .await;
     let mut connection = bench.connect().await;
     assert!(release_undo(&mut connection, &bench.ledger()).await.unwrap() > 0);
     assert_eq!(release_undo(&mut connection, &bench.ledger()).await.unwrap(), 0, "it can be repeated");

@@ -10,4 +10,5 @@ mod preflight;
 mod restore;
 #[path = "../support/mod.rs"]
 mod support;
+mod swap;
 mod tls;

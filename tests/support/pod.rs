@@ -71,6 +71,9 @@ impl Pod {
             monitor_since: None,
             monitor_from: None,
             monitor_until: None,
+            restore: None,
+            loss_digest: None,
+            old_database: None,
         };
         let pod = Self { folder, paths, input };
         pod.secret("host", "127.0.0.1");

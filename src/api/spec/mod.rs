@@ -31,7 +31,7 @@ pub use monitor::{LogPattern, Logs, Monitor, Notification, NotificationEvent, On
 pub use pods::PodTemplate;
 pub use preflight::{CommitFrom, EnvironmentCheck, EnvironmentMatch, Expectation, Preflight, Release, SqlCheck, WorkloadKind, WorkloadRef};
 pub use references::ConfigMapKeyRef;
-pub use rollback::{Rollback, RollbackMethod, RollbackTrigger};
+pub use rollback::{RestoreMode, Rollback, RollbackMethod, RollbackTrigger};
 pub use sensitive::{ExtraRules, OnMatch, SecretRule, SensitiveData};
 pub use source::{Join, JoinRows, JoinType, Parameter, Pick, PickWrite, Source};
 pub use throttle::{Throttle, ThrottleQuery};
@@ -158,7 +158,7 @@ const FROZEN: &str = concat!(
         "backfill.job"
     ),
     " && has(self.spec.rollback) == has(oldSelf.spec.rollback) && (!has(self.spec.rollback) || (",
-    same!("rollback.trigger", "rollback.method", "rollback.keepUndo"),
+    same!("rollback.trigger", "rollback.method", "rollback.restore", "rollback.keepUndo"),
     ")) && has(self.spec.backfill.sql) == has(oldSelf.spec.backfill.sql) && (!has(self.spec.backfill.sql) || (",
     same!(
         "backfill.sql.source",

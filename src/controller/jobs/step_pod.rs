@@ -122,6 +122,13 @@ fn volumes(run: &ValidRun, start: &StartStep) -> (Vec<Value>, Vec<Value>) {
                 json!({"name": "plan-database", "mountPath": "/run/backfill/plan-database", "readOnly": true}),
             );
         }
+        let restores = matches!(start.step, Step::Preflight | Step::Restore | Step::Close);
+        if let Some(reference) = database.restore_secret_ref.as_ref().filter(|_| restores) {
+            mount(
+                secret("restore-database", reference),
+                json!({"name": "restore-database", "mountPath": "/run/backfill/restore-database", "readOnly": true}),
+            );
+        }
         if let Some(ca) = database.tls.as_ref().and_then(|t| t.ca_secret_ref.as_ref()) {
             let items = json!([{"key": ca.key, "path": "ca.crt"}]);
             let volume = json!({"name": "ca", "secret": {"secretName": ca.name, "items": items, "defaultMode": 0o440}});

@@ -15,7 +15,7 @@ use super::ledger::{Ledger, LedgerError, State, release};
 use crate::postgres::{describe, is_connection_loss, sqlstate};
 use part::{Part, parts};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use statement::{Batch, count_changed, undo_part};
+use statement::{Batch, count_changed, count_not_as_before, undo_part};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -226,6 +226,29 @@ async fn counts(connection: &mut PgConnection, ledger: &Ledger) -> Result<Undone
         None => format!("{} (row is gone)", super::row::show(key)),
     };
     Ok(Undone { undone: all - skipped, skipped, skipped_keys: keys.iter().map(named).collect() })
+}
+
+/// Rows that were put back and are not as they were before the run: a trigger of the application changed them on the way, or
+/// somebody wrote them since.
+///
+/// # Errors
+/// [`UndoError`].
+pub async fn not_as_before(connection: &mut PgConnection, ledger: &Ledger) -> Result<i64, UndoError> {
+    if !known(connection, ledger).await? {
+        return Ok(0);
+    }
+    let sql =
+        format!("SELECT range, batch FROM {} WHERE run_uid = $1 AND undone_at IS NOT NULL ORDER BY range, batch", ledger.table("batches"));
+    let batches: Vec<(i64, i64)> =
+        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_all(&mut *connection).await?;
+    let mut differing = 0;
+    for (range, batch) in batches {
+        let batch = Batch { range, batch };
+        for part in parts(connection, ledger, batch).await? {
+            differing += count_not_as_before(connection, ledger, batch, &part).await?;
+        }
+    }
+    Ok(differing)
 }
 
 /// Written rows that are no longer as the run left them.

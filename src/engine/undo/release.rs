@@ -29,8 +29,9 @@ pub async fn release_undo(connection: &mut PgConnection, ledger: &Ledger) -> Res
     transaction.commit().await?;
     let mut deleted = 0;
     for table in TABLES.map(|name| ledger.table(name)) {
-        let sql =
-            format!("DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE run_uid = $1 LIMIT {AT_ONCE})) AND run_uid = $1");
+        let sql = format!(
+            "DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE run_uid = $1 LIMIT {AT_ONCE})) AND run_uid = $1"
+        );
         loop {
             let done = sqlx::query(AssertSqlSafe(sql.clone())).persistent(false).bind(ledger.uid()).execute(&mut *connection).await?;
             deleted += done.rows_affected();

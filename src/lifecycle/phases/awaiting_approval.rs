@@ -117,7 +117,8 @@ fn refused(pass: &mut Pass<'_>, phase: Phase, reason: &str, message: &str) {
     match pass.status.awaiting.take().map(|a| a.subject) {
         Some(Subject::Restore) => {
             let message = format!(
-                "the restore was not approved ({message}): the data stays as it is; restore by hand with the backup in status.backup, then set spec.abandon: true"
+                "the restore was not approved ({message}): the data stays as it is. What to do: {}",
+                rolling_back::what_to_do(pass)
             );
             terminal::end(pass, Phase::RollbackFailed, reason, &message);
         }

@@ -27,6 +27,13 @@ pub(super) fn keep(pass: &mut Pass<'_>) {
     }
 }
 
+/// On entering `RolledBack`: the database that a restore left beside the present one is kept as long as undo would be.
+pub(super) fn keep_old_database(pass: &mut Pass<'_>) {
+    let left = pass.status.rollback.as_ref().is_some_and(|rollback| rollback.old_database.is_some());
+    pass.status.closed_at = None;
+    pass.status.undo_kept_until = left.then(|| later(pass.now, pass.run.keep_undo));
+}
+
 /// True where the pass ends here, because people are asked whether the run is taken back.
 pub(super) fn taken_up(pass: &mut Pass<'_>) -> bool {
     if pass.status.phase != Phase::Succeeded || pass.run.meta.deleting {
@@ -56,7 +63,9 @@ fn question(pass: &Pass<'_>) -> String {
     let ended = pass.status.finished_at.map(|at| format!(" until {at}")).unwrap_or_default();
     let flag = if pass.status.flag.as_ref().is_some_and(|flag| flag.enabled_at.is_some()) { " The flag goes back first." } else { "" };
     if pass.run.spec.backfill.job.is_some() {
-        return format!("take back what the script wrote{ended}? What the application wrote since and a restore would lose is asked about by itself.{flag}");
+        return format!(
+            "take back what the script wrote{ended}? What the application wrote since and a restore would lose is asked about by itself.{flag}"
+        );
     }
     let written = pass.status.result.as_ref().map_or(0, |result| result.written);
     format!("take back the {written} rows that were written{ended}? Rows that the application changed since stay as they are.{flag}")
@@ -103,7 +112,7 @@ fn back(pass: &mut Pass<'_>, reason: &str, message: &str) {
 /// Once the time is over the undo rows are deleted, and nothing leads back any more.
 pub(super) fn release_when_due(pass: &mut Pass<'_>) {
     let Some(until) = pass.status.undo_kept_until.filter(|_| pass.status.closed_at.is_none()) else { return };
-    if pass.status.phase != Phase::Succeeded || pass.run.meta.deleting {
+    if !matches!(pass.status.phase, Phase::Succeeded | Phase::RolledBack) || pass.run.meta.deleting {
         return;
     }
     if pass.status.current_step == Some(Step::Close) {
@@ -124,12 +133,12 @@ fn drive(pass: &mut Pass<'_>) {
         Some((_, _, StepEnded::Ours { verdict, .. })) if verdict.outcome == Outcome::Passed => {
             pass.status.current_step = None;
             pass.status.closed_at = Some(pass.now);
-            pass.event(false, "UndoReleased", "the undo rows are deleted: the run cannot be taken back any more");
+            pass.event(false, &verdict.reason, &verdict.message);
         }
         Some(_) => pass.wait_and_retry(Step::Close, RELEASE_AGAIN),
         None => {
-            let again = later(pass.now, RELEASE_AGAIN);
-            if let Some(entry) = pass.current().filter(|entry| entry.ended_at == Some(pass.now)) {
+            let (now, again) = (pass.now, later(pass.now, RELEASE_AGAIN));
+            if let Some(entry) = pass.current().filter(|entry| entry.ended_at == Some(now)) {
                 entry.retry_at = Some(again);
             }
         }

@@ -19,8 +19,10 @@ pub(super) fn on_enter(pass: &mut Pass<'_>, phase: Phase, reason: &str) {
         return;
     }
     pass.status.finished_at = Some(pass.now);
-    if phase == Phase::Succeeded {
-        finished::keep(pass);
+    match phase {
+        Phase::Succeeded => finished::keep(pass),
+        Phase::RolledBack => finished::keep_old_database(pass),
+        _ => pass.status.undo_kept_until = None,
     }
     pass.status.awaiting = None;
     pass.status.waiting_for = None;

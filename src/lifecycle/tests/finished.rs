@@ -4,10 +4,10 @@ use super::fixtures::{full_spec, run, script_spec, small_spec};
 use super::world::{Ending, World};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, is_true};
-use crate::api::spec::{Approval, ApprovalEntry};
-use crate::api::status::{Step, Subject};
+use crate::api::spec::{Approval, ApprovalEntry, RestoreMode};
+use crate::api::status::{LossStatus, Step, Subject};
 use crate::lifecycle::{Effect, Invalid, OperatorPolicy, validate};
-use crate::protocol::{Outcome, PlanReport, StepReport};
+use crate::protocol::{LossReport, Outcome, PlanReport, PreflightReport, RestoreReport, StepReport};
 use jiff::SignedDuration;
 
 fn succeeded(spec: &serde_json::Value) -> World {
@@ -42,7 +42,11 @@ fn a_run_that_has_succeeded_is_taken_back_once_people_have_approved_that() {
     let awaiting = world.status().awaiting.unwrap();
     assert_eq!((world.phase(), awaiting.subject), (Phase::AwaitingApproval, Subject::Rollback));
     assert_ne!(awaiting.digest, plan.digest, "the approval of the plan is none of the rollback");
-    assert!(awaiting.question.contains("take back the 10 rows") && awaiting.question.contains("The flag goes back first"), "{}", awaiting.question);
+    assert!(
+        awaiting.question.contains("take back the 10 rows") && awaiting.question.contains("The flag goes back first"),
+        "{}",
+        awaiting.question
+    );
     assert_eq!(awaiting.required, 1);
     for _ in 0..5 {
         world.pass(false);
@@ -155,10 +159,11 @@ fn after_the_time_that_is_set_the_undo_is_released_and_a_request_is_refused_with
     let mut world = succeeded(&spec);
     let status = world.status();
     assert_eq!(status.undo_kept_until, Some(status.finished_at.unwrap().checked_add(SignedDuration::from_hours(48)).unwrap()));
-    later(&mut world, 47);
-    world.settle(10);
+    let ended = status.finished_at.unwrap();
+    world.now = ended.checked_add(SignedDuration::from_hours(47)).unwrap();
+    world.pass(false);
     assert_eq!((world.made(Step::Close), world.status().closed_at), (0, None));
-    later(&mut world, 1);
+    world.now = ended.checked_add(SignedDuration::from_hours(48)).unwrap();
     let message = world.status().message;
     assert_eq!(world.settle(50), Phase::Succeeded);
     let status = world.status();
@@ -172,8 +177,7 @@ fn after_the_time_that_is_set_the_undo_is_released_and_a_request_is_refused_with
 
 #[test]
 fn a_release_that_does_not_work_is_tried_again_and_the_run_has_succeeded_all_the_same() {
-    let endings =
-        [Ending::Verdict(Outcome::Stalled, "Cannot"), Ending::Lost, Ending::Verdict(Outcome::Failed, "Bad"), Ending::Good];
+    let endings = [Ending::Verdict(Outcome::Stalled, "Cannot"), Ending::Lost, Ending::Verdict(Outcome::Failed, "Bad"), Ending::Good];
     let mut world = World::new(&small_spec()).ends(Step::Close, &endings);
     world.settle(300);
     later(&mut world, 169);
@@ -205,4 +209,55 @@ fn what_has_not_begun_cannot_be_asked_back() {
     assert_eq!(validate(&run(&spec), &OperatorPolicy::default()), Err(Invalid::RollbackTooEarly));
     spec["rollback"] = serde_json::json!({"keepUndo": "0s"});
     assert!(matches!(validate(&run(&spec), &OperatorPolicy::default()), Err(Invalid::BadDuration { .. })));
+}
+
+fn restores(way_back: &[&str]) -> World {
+    let mut spec = small_spec();
+    spec["rollback"] = serde_json::json!({"method": "Restore"});
+    let preflight = PreflightReport { way_back: way_back.iter().map(|way| (*way).to_owned()).collect(), ..PreflightReport::default() };
+    World::new(&spec)
+        .ends(Step::Verify, &[Ending::Verdict(Outcome::Failed, "Bad")])
+        .ends(Step::Preflight, &[Ending::Reports(Box::new(StepReport::Preflight(preflight)), Outcome::Passed, "Passed")])
+}
+
+fn told(world: &mut World, wanted: Step) -> crate::protocol::StepInput {
+    for _ in 0..200 {
+        if let Some(Effect::StartStep(start)) = world.pass(false).effect
+            && start.step == wanted
+        {
+            return start.input;
+        }
+    }
+    panic!("{wanted:?} was never begun: {:#?}", world.status());
+}
+
+#[test]
+fn a_restore_is_made_beside_the_database_where_that_is_possible_and_its_old_database_is_dropped_in_the_end() {
+    assert_eq!(told(&mut restores(&["RestoreInPlace"]), Step::Restore).restore, Some(RestoreMode::InPlace));
+    let report = RestoreReport { old_database: Some("shop_before_1".into()), ..RestoreReport::default() };
+    let mut world = restores(&["Undo", "RestoreSwap", "RestoreInPlace"])
+        .ends(Step::Restore, &[Ending::Reports(Box::new(StepReport::Restore(report)), Outcome::Passed, "Restored")]);
+    assert_eq!(told(&mut world, Step::Restore).restore, Some(RestoreMode::Swap));
+    assert_eq!(world.settle(30), Phase::RolledBack);
+    assert_eq!((world.made(Step::Close), world.status().closed_at), (0, None));
+    later(&mut world, 169);
+    assert_eq!(told(&mut world, Step::Close).old_database.as_deref(), Some("shop_before_1"));
+    assert_eq!(world.settle(50), Phase::RolledBack);
+    assert!(world.status().closed_at.is_some());
+}
+
+#[test]
+fn a_restore_that_would_lose_something_else_by_now_is_asked_about_again() {
+    let loss = |n: i32| {
+        let losses = vec![LossStatus { table: "t".into(), message: format!("{n} rows more") }];
+        Ending::Reports(Box::new(StepReport::Loss(LossReport { losses, digest: format!("sha256:{n:064}") })), Outcome::Passed, "Counted")
+    };
+    let mut world = restores(&["RestoreInPlace"])
+        .ends(Step::LossAccount, &[loss(1), loss(2)])
+        .ends(Step::Restore, &[Ending::Verdict(Outcome::Failed, "LossChanged"), Ending::Good]);
+    assert_eq!(told(&mut world, Step::Restore).loss_digest, Some(format!("sha256:{:064}", 1)));
+    assert_eq!(told(&mut world, Step::Restore).loss_digest, Some(format!("sha256:{:064}", 2)));
+    assert_eq!(world.settle(100), Phase::RolledBack);
+    assert_eq!((world.made(Step::LossAccount), world.made(Step::Restore)), (2, 2));
+    assert!(world.status().approvals.iter().any(|a| a.digest == format!("sha256:{:064}", 2)), "people approved the second account");
 }

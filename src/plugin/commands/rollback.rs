@@ -22,7 +22,11 @@ pub(in crate::plugin) async fn rollback(cluster: &Cluster, name: &str, yes: bool
     }
     let user = cluster.user().await?;
     let after = cluster.patch(name, &request(&user)).await?;
-    output::changed(&after, format, &format!("{} asks for the rollback of {name}: somebody else must approve it", render::text::line(&user)))?;
+    output::changed(
+        &after,
+        format,
+        &format!("{} asks for the rollback of {name}: somebody else must approve it", render::text::line(&user)),
+    )?;
     Ok(DONE)
 }
 
