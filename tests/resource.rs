@@ -126,7 +126,7 @@ async fn the_smallest_run_is_at_most_25_lines_and_accepted_with_safe_defaults() 
         let stored = cluster.runs.create(&PostParams { dry_run: true, field_manager: None }, &object).await.unwrap();
         let spec = &stored.data["spec"];
         assert_eq!(spec["approval"], json!({"required": 1, "timeout": "72h"}));
-        assert_eq!(spec["rollback"], json!({"trigger": "Failure", "method": "Auto"}));
+        assert_eq!(spec["rollback"], json!({"trigger": "Failure", "method": "Auto", "keepUndo": "168h"}));
         assert_eq!(spec["backfill"]["sql"]["drift"], json!({"mode": "Skip", "maxPercent": 1}));
         assert_eq!(spec["backfill"]["sql"]["batch"], json!({"size": "Auto", "target": "500ms", "max": 5000, "pause": "0s"}));
         assert_eq!(spec["backfill"]["sql"]["throttle"], json!({"maxReplicationLag": "10s", "hold": "10s"}));

@@ -55,6 +55,9 @@ impl ToolError {
     }
 }
 
+/// Two tools may be logged in at once, each with its password file.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
 /// A login for libpq's tools. The password file lives as long as this does.
 #[derive(Debug)]
 pub struct ToolLogin {
@@ -77,8 +80,6 @@ impl ToolLogin {
     pub fn new(credentials: &Credentials, options: &ConnectOptions, scratch: &Path) -> Result<Self, ToolError> {
         let line = passfile_line(credentials)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(scratch).map_err(ToolError::ScratchUnwritable)?;
-        // Two tools may be logged in at once.
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         let passfile = scratch.join(format!("pgpass-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
         let _ = std::fs::remove_file(&passfile);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&passfile).map_err(ToolError::ScratchUnwritable)?;

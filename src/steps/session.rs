@@ -112,7 +112,7 @@ impl Session {
     #[must_use]
     pub fn to(&self, database: &str) -> Self {
         let mut session = self.clone();
-        session.credentials.database = database.to_owned();
+        database.clone_into(&mut session.credentials.database);
         session
     }
 
