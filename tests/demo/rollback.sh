@@ -15,8 +15,13 @@ rows() {
 
 # An application with a log of its own, which writes to the very columns that the run writes: a line for each write, once the server has
 # said that it is committed.
+#
+# It begins when the rows are written: planned rows that change before would make another plan, and another approval.
 writer() {
     local n=0 id column value
+    until [[ "$(status .status.phase)" =~ ^(Verifying|RollingBack)$ ]] || [ ! -e "$work/writing" ]; do
+        sleep 0.3
+    done
     while [ -e "$work/writing" ]; do
         n=$((n + 1)) id=$(((RANDOM * 32768 + RANDOM) % (rows * 6 / 10) + 1))
         column=accepted_prompt value="'by the application, $n'"
