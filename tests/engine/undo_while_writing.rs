@@ -44,7 +44,7 @@ impl Log {
         let sent = sqlx::raw_sql(AssertSqlSafe(format!("BEGIN; {statements}; {end}"))).execute(&mut *connection).await;
         if let Err(error) = sent {
             // It locks a child before its parent, and may lose a deadlock: that transaction is not committed, and says so.
-            assert_eq!(error.as_database_error().and_then(|e| e.code()).as_deref(), Some("40P01"), "{error}");
+            assert_eq!(backfill_operator::postgres::sqlstate(&error).as_deref(), Some("40P01"), "{error}");
             sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await.unwrap();
             return;
         }
