@@ -16,9 +16,9 @@ pub struct Origin {
     pub size_bytes: i64,
     /// Its encoding, as in `UTF8`.
     pub encoding: String,
-    /// Its LC_COLLATE.
+    /// Its `LC_COLLATE`.
     pub collate: String,
-    /// Its LC_CTYPE.
+    /// Its `LC_CTYPE`.
     pub ctype: String,
     /// Who sorts: `c` (the C library), `i` (ICU) or `b` (PostgreSQL itself).
     pub provider: String,

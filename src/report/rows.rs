@@ -55,13 +55,13 @@ impl Facts<'_> {
         Row {
             name: "Preflight and backup",
             asked: format!("{release}; variables: {environment}; SQL checks: {checks}; a dump on {place}"),
-            done: self.done(&[Step::Preflight, Step::Backup]),
+            done: self.done(&[Step::Preflight, Step::Backup, Step::Rehearse]),
             result: sentence([
                 self.checks(&[Phase::Preflight]),
                 self.status.release.as_ref().and_then(|release| release.commit.as_ref()).map(|commit| format!("commit {commit}")),
                 backup.map(|backup| format!("dump of {}, proof: {}", format::bytes(backup.size_bytes), backup.proof)),
             ]),
-            when: self.when(&[Step::Preflight, Step::Backup]),
+            when: self.when(&[Step::Preflight, Step::Backup, Step::Rehearse]),
         }
     }
 

@@ -198,7 +198,7 @@ async fn run(seed: u64) {
     let end = AtomicBool::new(false);
     let (mut of_kills, mut of_application) = (StdRng::seed_from_u64(rng.random()), StdRng::seed_from_u64(rng.random()));
     let applied = async {
-        let attempts = apply_through_kills(&mut bench, &plan, &mut of_kills).await;
+        let attempts = Box::pin(apply_through_kills(&mut bench, &plan, &mut of_kills)).await;
         end.store(true, Ordering::Relaxed);
         attempts
     };

@@ -73,7 +73,8 @@ async fn a_backup_is_restored_and_the_plan_does_on_the_copy_what_it_predicted() 
     let names: Vec<&str> = checks.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["restored-tables", "written-as-planned", "filled"]);
     assert!(checks.iter().all(|c| c.phase == Phase::Planning && c.result == CheckResult::Passed), "{checks:?}");
-    assert!(end.stdout.contains("\"unit\":\"bytes\"") && end.stdout.contains("\"unit\":\"rows\""), "{}", end.stdout);
+    // A line a second: a small copy has its first only.
+    assert!(end.stdout.contains("\"unit\":\"bytes\""), "{}", end.stdout);
     // Of all this the database has seen nothing, and of the copy nothing is left.
     assert_eq!(database.text("(SELECT md5(string_agg(t::text, '|' ORDER BY id)) FROM scenarios t)").await, before);
     assert_eq!(database.text("SELECT count(*) FROM pg_namespace WHERE nspname = 'backfill'").await, "0");
@@ -290,7 +291,7 @@ async fn the_scratch_server_listens_nowhere_and_ends_with_its_step() {
         if text.contains("ready") {
             break text.lines().map(str::to_owned).collect::<Vec<_>>();
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "the server comes up");
+        assert!(begun.elapsed() < Duration::from_mins(1), "the server comes up");
         std::thread::sleep(Duration::from_millis(20));
     };
     assert!(lines[4].starts_with(pod.paths.rehearsal.to_str().unwrap()), "a socket in its own folder: {lines:?}");
@@ -316,11 +317,12 @@ async fn a_scratch_server_that_dies_is_a_lost_step_and_no_verdict() {
     let begun = Instant::now();
     let pid = loop {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
-        // Some of the dump is restored by then, and much is not.
-        if text.contains("ready") && begun.elapsed() > Duration::from_secs(2) {
+        // Written just before the restore begins.
+        if text.contains("ready") && pod.paths.rehearsal.join("list").exists() {
+            std::thread::sleep(Duration::from_millis(300));
             break text.lines().next().unwrap().to_owned();
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "the server comes up");
+        assert!(begun.elapsed() < Duration::from_mins(1), "the server comes up");
         std::thread::sleep(Duration::from_millis(5));
     };
     Command::new("kill").args(["-KILL", &pid]).status().unwrap();

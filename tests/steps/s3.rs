@@ -228,7 +228,7 @@ async fn a_stopped_upload_ends_at_once_and_is_taken_back_and_no_child_shows_a_se
     let child = pod.spawn(Step::Backup);
     let (started, mut seen) = (Instant::now(), 0);
     while !proxy.requests().iter().any(|r| r.contains("partNumber=3")) {
-        assert!(started.elapsed() < Duration::from_secs(60), "parts are sent: {:?}", proxy.requests());
+        assert!(started.elapsed() < Duration::from_mins(1), "parts are sent: {:?}", proxy.requests());
         let (found, shown) = children_showing(child.id(), KEY_SECRET);
         assert_eq!(shown, Vec::<String>::new());
         seen += found;

@@ -222,6 +222,10 @@ mod tests {
     use std::time::Duration;
 
     fn pod(step: Step) -> (Pod, ValidRun) {
+        pod_of(step, &json!({"destination": {"persistentVolumeClaim": {"claimName": "backups"}}}))
+    }
+
+    fn pod_of(step: Step, backup: &Value) -> (Pod, ValidRun) {
         let resource = serde_json::from_value(json!({
             "apiVersion": "backfill.dev/v1alpha1",
             "kind": "BackfillRun",
@@ -229,15 +233,19 @@ mod tests {
             "spec": {
                 "database": {"secretRef": {"name": "db"}},
                 "podTemplate": {"annotations": {"example.org/team": "a", "backfill.dev/batch-size": "7"}},
-                "backup": {"destination": {"persistentVolumeClaim": {"claimName": "backups"}}},
+                "backup": backup,
                 "backfill": {"sql": {
                     "source": {"table": "g"}, "writes": [{"set": {"a": "1"}}],
                     "batch": {"size": 10}, "throttle": {"maxWaitingLocks": 3},
                 }},
             },
         }));
-        let run = validate(&resource.unwrap(), &OperatorPolicy::default()).unwrap();
-        let input = json!({"run": run.meta.identity, "step": step, "attempt": 1, "spec": run.spec, "specHash": ""});
+        let policy = OperatorPolicy { can_rehearse: true, ..OperatorPolicy::default() };
+        let run = validate(&resource.unwrap(), &policy).unwrap();
+        let mut input = json!({"run": run.meta.identity, "step": step, "attempt": 1, "spec": run.spec, "specHash": ""});
+        if step == Step::Rehearse {
+            input["rehearsal"] = json!({"storageBytes": 4096, "databaseBytes": 1024});
+        }
         let start = StartStep {
             step,
             index: 0,
@@ -249,7 +257,8 @@ mod tests {
             owned: true,
             environment_secrets: std::collections::BTreeMap::new(),
         };
-        let config: OperatorConfig = serde_json::from_value(json!({"stepImage": "i", "monitorClusterRole": "m"})).unwrap();
+        let config = json!({"stepImage": "i", "monitorClusterRole": "m", "rehearsal": {"image": "with-server"}});
+        let config: OperatorConfig = serde_json::from_value(config).unwrap();
         let template = template(&run, &start, &config, &json!({})).unwrap();
         (Pod { metadata: template.metadata.unwrap(), spec: template.spec, status: None }, run)
     }
@@ -262,6 +271,32 @@ mod tests {
         assert_eq!(annotations.get("backfill.dev/batch-size").map(String::as_str), Some("10"), "the spec's own, not the template's");
         assert!(annotations.get("backfill.dev/throttle").is_some_and(|text| text.contains("\"maxWaitingLocks\":3")));
         assert_eq!(annotations.get("example.org/team").map(String::as_str), Some("a"));
+    }
+
+    #[test]
+    fn a_rehearsal_has_a_server_a_disk_the_backup_to_read_and_no_secret() {
+        let rehearsed = |rehearsal: &Value| {
+            let backup = json!({"destination": {"persistentVolumeClaim": {"claimName": "b"}}, "proof": "Restore", "rehearsal": rehearsal});
+            json!(pod_of(Step::Rehearse, &backup).0.spec)
+        };
+        let pod = rehearsed(&json!({}));
+        let container = &pod["containers"][0];
+        assert_eq!((&container["image"], &pod["automountServiceAccountToken"]), (&json!("with-server"), &json!(false)));
+        assert_eq!(container["resources"]["requests"]["ephemeral-storage"], json!("4096"));
+        let names = |list: &Value| list.as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(&pod["volumes"]), ["input", "scratch", "tmp", "control", "rehearsal", "backup"]);
+        let of = |list: &Value, name: &str| list.as_array().unwrap().iter().find(|v| v["name"] == name).unwrap().clone();
+        assert_eq!(of(&pod["volumes"], "rehearsal")["emptyDir"], json!({"sizeLimit": "4096"}));
+        assert_eq!(of(&container["volumeMounts"], "backup")["readOnly"], json!(true));
+
+        let pod = rehearsed(&json!({"storageClassName": "fast"}));
+        let claim = &of(&pod["volumes"], "rehearsal")["ephemeral"]["volumeClaimTemplate"]["spec"];
+        assert_eq!((&claim["storageClassName"], &claim["resources"]["requests"]["storage"]), (&json!("fast"), &json!("4096")));
+        assert_eq!(pod["containers"][0]["resources"]["requests"].get("ephemeral-storage"), None);
+        assert_eq!(
+            json!(pod_of(Step::Plan, &json!({"destination": {"persistentVolumeClaim": {"claimName": "b"}}})).0.spec)["containers"][0]["image"],
+            "i"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The rehearsal of the backup, between the plan (or a backup that was renewed) and the question to people.
 //!
-//! Not a phase: it is the last thing of Planning, or of BackingUp where only the backup is taken again.
+//! Not a phase: it is the last thing of `Planning`, or of `BackingUp` where only the backup is taken again.
 
 use super::{awaiting_approval, rolling_back, terminal};
 use crate::api::Phase;

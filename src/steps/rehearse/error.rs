@@ -164,9 +164,8 @@ impl RehearsalError {
             | Self::RehearsalVolumeUnwritable(_)
             | Self::RehearsalTimeout { .. }
             | Self::ScratchServerFailed { .. } => Outcome::Inconclusive,
-            Self::ScratchServerLost { .. } => Outcome::Lost,
-            Self::CopyFailed(error) if is_connection_loss(error) => Outcome::Lost,
-            Self::CopyFailed(_) => Outcome::Inconclusive,
+            Self::CopyFailed(error) if !is_connection_loss(error) => Outcome::Inconclusive,
+            Self::CopyFailed(_) | Self::ScratchServerLost { .. } => Outcome::Lost,
             Self::Store(error) => error.outcome(),
             Self::Tool(_) | Self::Archive(_) => Outcome::Stalled,
             Self::Stopped => Outcome::Stopped,

@@ -58,7 +58,8 @@ async fn rehearse(context: &StepContext) -> Result<RehearsalReport, RehearsalErr
         () = context.stop.cancelled() => Err(RehearsalError::Stopped),
     };
     // A server that died under it makes every statement fail in its own way.
-    let gone = rehearsed.as_ref().is_err_and(|error| *error.reason() != *"Stopped") && server.has_ended();
+    let of_its_own = |error: &RehearsalError| matches!(error, RehearsalError::Stopped | RehearsalError::ScratchServerFailed { .. });
+    let gone = rehearsed.as_ref().is_err_and(|error| !of_its_own(error)) && server.has_ended();
     let complaint = server.complaint();
     server.stop().await;
     if gone && complaint.contains("No space left on device") {
@@ -69,6 +70,7 @@ async fn rehearse(context: &StepContext) -> Result<RehearsalReport, RehearsalErr
 
 /// All that is done on the server.
 async fn on(context: &StepContext, dump: &Dump, server: &mut ScratchServer) -> Result<RehearsalReport, RehearsalError> {
+    server.is_up().await?;
     let origin = &dump.origin;
     server.make_database(origin).await?;
     let contents = restore::choose(dump, server).await?;

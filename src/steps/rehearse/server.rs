@@ -23,7 +23,7 @@ const SUPERUSER: &str = "postgres";
 /// Name of the copy where the database's own is taken by the server.
 const COPY: &str = "rehearsal";
 /// An empty server answers within a second or two; on a slow disk within this.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// An immediate shutdown takes no checkpoint.
 const STOP: Duration = Duration::from_secs(10);
 
@@ -38,7 +38,7 @@ pub(super) struct ScratchServer {
 }
 
 impl ScratchServer {
-    /// Makes an empty server in the folder and starts it.
+    /// Makes an empty server in the folder and starts it; [`ScratchServer::is_up`] waits for it.
     pub(super) async fn start(programs: &Programs, folder: &Path, options: ConnectOptions) -> Result<Self, RehearsalError> {
         let (data, socket) = (folder.join("data"), folder.join("socket"));
         for left in [&data, &socket] {
@@ -64,12 +64,11 @@ impl ScratchServer {
             // Nobody else gets at the socket.
             password: SecretString::from(String::new()),
         };
-        let mut server = Self { child, major: programs.major, folder: folder.to_owned(), credentials, options };
-        server.wait().await?;
-        Ok(server)
+        Ok(Self { child, major: programs.major, folder: folder.to_owned(), credentials, options })
     }
 
-    async fn wait(&mut self) -> Result<(), RehearsalError> {
+    /// Waits until it takes connections.
+    pub(super) async fn is_up(&mut self) -> Result<(), RehearsalError> {
         let begun = Instant::now();
         loop {
             if self.has_ended() {
@@ -175,8 +174,8 @@ const SETTINGS: [&str; 8] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
     "dynamic_shared_memory_type=mmap",
-    "max_locks_per_transaction=1024",
-    "max_connections=40",
+    "max_locks_per_transaction=512",
+    "max_connections=200",
     "log_min_messages=fatal",
     "log_min_error_statement=panic",
     "shared_preload_libraries=",
@@ -200,7 +199,7 @@ fn create_database(name: &str, origin: &Origin) -> String {
     let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", identifier(name));
     let mut add = |option: &str, value: &str| {
         if !value.is_empty() {
-            sql.push_str(&format!(" {option} {}", quote_literal(value)));
+            sql = format!("{sql} {option} {}", quote_literal(value));
         }
     };
     add("ENCODING", &origin.encoding);
