@@ -1,4 +1,4 @@
-.PHONY: help setup cluster image demo test test-servers fuzz bench bench-quick generate down
+.PHONY: help setup cluster image demo demo-rollback test test-servers fuzz bench bench-quick generate down
 
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | column -t -s "$$(printf '\t')"
@@ -14,6 +14,9 @@ image: ## Build the operator's image and bring it into the cluster; its name is 
 
 demo: ## A backfill of 20,000 rows on a real cluster, from apply to Succeeded
 	@tests/demo/demo
+
+demo-rollback: ## The same, but verification fails: undo brings the data back while the application keeps writing
+	@tests/demo/demo rollback
 
 test: ## All tests; CI runs the same
 	@tests/run

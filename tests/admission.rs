@@ -338,7 +338,6 @@ fn who_may_only_approve_changes_nothing_else() {
         json!({"spec": {"suspend": true}}),
         json!({"spec": {"backfill": {"sql": {"batch": {"size": 1}}}}}),
         json!({"spec": {"notifications": [{"channel": "team", "events": ["Failed"]}]}}),
-        edit("5h", Some(MARIA)),
         json!({"metadata": {"labels": {"team": "maria"}}}),
         json!({"metadata": {"annotations": {"argocd.argoproj.io/hook": "PostSync"}}}),
         json!({"metadata": {"finalizers": ["example.org/held"]}}),
@@ -347,6 +346,8 @@ fn who_may_only_approve_changes_nothing_else() {
     ] {
         refused(run.patch(MARIA, &patch), words);
     }
+    // Both policies refuse it; which of them is quoted is the API server's choice.
+    refused(run.patch(MARIA, &edit("5h", Some(MARIA))), "maria@example.org may ");
     // Nor what decides about approvals: the policies, and the operator's configuration.
     let policy = format!("{}-approvals", stage().release);
     let weaker = json!({"spec": {"failurePolicy": "Ignore"}});
@@ -367,9 +368,24 @@ fn who_makes_a_run_has_the_rights_that_it_uses() {
     refused(stage().create(DANA, &manifest), "may not get the Secret payroll that spec.database.secretRef names");
     manifest["spec"]["database"] = json!({"secretRef": {"name": "db"}, "planSecretRef": {"name": "payroll"}});
     refused(stage().create(DANA, &manifest), "may not get the Secret payroll that spec.database.planSecretRef names");
+    manifest["spec"]["database"] = json!({"secretRef": {"name": "db"}, "restoreSecretRef": {"name": "payroll"}});
+    refused(stage().create(DANA, &manifest), "may not get the Secret payroll that spec.database.restoreSecretRef names");
     manifest["spec"]["database"] = json!({"secretRef": {"name": "db"}, "tls": {"mode": "VerifyFull", "caSecretRef": {"name": "payroll"}}});
     refused(stage().create(DANA, &manifest), "may not get the Secret payroll that spec.database.tls.caSecretRef names");
     manifest["spec"]["database"]["tls"]["caSecretRef"]["name"] = json!("ca");
+    let volume = manifest["spec"]["backup"].clone();
+    let bucket = |secret: &str, ca: &str| {
+        let s3 = json!({"bucket": "backups", "secretRef": {"name": secret}, "caSecretRef": {"name": ca, "key": "ca.crt"}});
+        json!({"destination": {"s3": s3}})
+    };
+    manifest["spec"]["backup"] = bucket("payroll", "ca");
+    refused(stage().create(DANA, &manifest), "may not get the Secret payroll that spec.backup.destination.s3.secretRef names");
+    manifest["spec"]["backup"] = bucket("db", "payroll");
+    refused(stage().create(DANA, &manifest), "may not get the Secret payroll that spec.backup.destination.s3.caSecretRef names");
+    manifest["spec"]["backup"] = volume.clone();
+    manifest["spec"]["backup"]["encryption"] = json!({"secretRef": {"name": "payroll"}});
+    refused(stage().create(DANA, &manifest), "may not get the Secret payroll that spec.backup.encryption.secretRef names");
+    manifest["spec"]["backup"] = volume;
     manifest["spec"]["featureFlag"] = flag.clone();
     manifest["spec"]["featureFlag"]["provider"]["configMap"]["name"] = json!("others");
     refused(stage().create(DANA, &manifest), "may not update the ConfigMap others of the feature flag");
@@ -395,6 +411,21 @@ fn the_way_back_is_kept_until_it_is_given_up() {
     taken(run.patch(OPERATOR, &json!({"metadata": {"finalizers": null}})));
     taken(run.patch(OPERATOR, &json!({"metadata": {"finalizers": ["backfill.dev/way-back"]}})));
     taken(run.patch(DANA, &json!({"metadata": {"finalizers": null}, "spec": {"abandon": true}})));
+}
+
+#[test]
+fn who_asks_for_the_rollback_of_a_run_that_has_succeeded_cannot_approve_it() {
+    let run = Run::create("asked-back");
+    let succeeded = json!({"status": {"phase": "Succeeded", "mutationStarted": true, "finishedAt": "2026-11-23T10:00:00Z"}});
+    taken(run.patch_status(OPERATOR, &succeeded));
+    let ask = json!({"spec": {"rollback": {"requested": true}}});
+    refused(run.patch(OLGA, &ask), "set the annotation backfill.dev/edited-by to your own name");
+    let mut named = ask;
+    named["metadata"] = json!({"annotations": {"backfill.dev/edited-by": OLGA}});
+    taken(run.patch(OLGA, &named));
+    run.asks(FIRST);
+    refused(run.patch(OLGA, &approval(OLGA, FIRST)), "was the last to edit this run and cannot approve it");
+    taken(run.patch(MARIA, &approval(MARIA, FIRST)));
 }
 
 #[test]

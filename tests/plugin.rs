@@ -195,6 +195,22 @@ fn a_run_is_suspended_resumed_and_aborted() {
 }
 
 #[test]
+fn the_rollback_of_a_run_that_has_succeeded_is_asked_for_and_who_asks_cannot_approve_it() {
+    let run = Run::asked("asked-back", FIRST);
+    stage().backfill(DANA, &["rollback", run.0, "--yes"]).bad(1, "asked-back has not succeeded, it is AwaitingApproval");
+    run.status(&json!({"awaiting": null, "phase": "Succeeded", "message": "949 rows written"}));
+    stage().backfill(DANA, &["rollback", run.0]).bad(3, "say --yes");
+    assert_eq!(run.spec()["rollback"]["requested"], Value::Null);
+    stage().backfill(DANA, &["rollback", run.0, "--yes"]).good();
+    assert_eq!(run.spec()["rollback"]["requested"], true);
+    run.asks(FIRST);
+    stage().backfill(DANA, &["approve", run.0, "--digest", FIRST]).bad(1, "may not approve");
+    stage().backfill(MARIA, &["approve", run.0, "--digest", FIRST]).good();
+    run.status(&json!({"awaiting": null, "phase": "Succeeded", "closedAt": "2026-11-24T10:00:00Z"}));
+    stage().backfill(DANA, &["rollback", run.0, "--yes"]).bad(1, "no undo of asked-back is kept any more");
+}
+
+#[test]
 fn a_status_that_is_watched_into_a_pipe_is_a_line_for_each_change() {
     let run = Run::asked("watched", FIRST);
     let watching = stage().plugin(VERA, &["status", run.0, "--watch"]).spawn().unwrap();

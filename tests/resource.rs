@@ -126,7 +126,7 @@ async fn the_smallest_run_is_at_most_25_lines_and_accepted_with_safe_defaults() 
         let stored = cluster.runs.create(&PostParams { dry_run: true, field_manager: None }, &object).await.unwrap();
         let spec = &stored.data["spec"];
         assert_eq!(spec["approval"], json!({"required": 1, "timeout": "72h"}));
-        assert_eq!(spec["rollback"], json!({"trigger": "Failure", "method": "Auto"}));
+        assert_eq!(spec["rollback"], json!({"trigger": "Failure", "method": "Auto", "keepUndo": "168h"}));
         assert_eq!(spec["backfill"]["sql"]["drift"], json!({"mode": "Skip", "maxPercent": 1}));
         assert_eq!(spec["backfill"]["sql"]["batch"], json!({"size": "Auto", "target": "500ms", "max": 5000, "pause": "0s"}));
         assert_eq!(spec["backfill"]["sql"]["throttle"], json!({"maxReplicationLag": "10s", "hold": "10s"}));
@@ -349,6 +349,45 @@ async fn a_finished_run_says_what_was_done_and_a_change_of_it_is_refused_with_wh
     .await;
 }
 
+#[tokio::test]
+async fn a_rollback_is_asked_for_of_a_run_that_has_succeeded_while_its_undo_is_kept_and_of_no_other() {
+    with_definition("requested", async |cluster| {
+        let ask = json!({"spec": {"rollback": {"requested": true}}});
+        let run = cluster.smallest();
+        cluster.runs.create(&PostParams::default(), &serde_json::from_value(run).unwrap()).await.unwrap();
+        let is = async |status: Value| {
+            let status = Patch::Merge(json!({"status": status}));
+            cluster.runs.patch_status("import-generation", &PatchParams::default(), &status).await.unwrap();
+        };
+        for status in [
+            json!({"phase": "Planning"}),
+            json!({"phase": "Verifying", "mutationStarted": true}),
+            json!({"phase": "RolledBack", "mutationStarted": true, "finishedAt": "2026-11-23T10:00:00Z"}),
+        ] {
+            is(status.clone()).await;
+            let answer = cluster.dry_patch(&ask).await.expect_err(&format!("accepted: {status}"));
+            assert!(answer.contains("takes back a run that has succeeded") && answer.contains("spec.abort: true"), "{answer}");
+        }
+        is(json!({"phase": "Succeeded"})).await;
+        cluster.dry_patch(&ask).await.expect("of a run that has succeeded");
+        is(json!({"closedAt": "2026-11-24T10:00:00Z"})).await;
+        let answer = cluster.dry_patch(&ask).await.unwrap_err();
+        assert!(answer.contains("no undo of this run is kept any more (status.closedAt)"), "{answer}");
+
+        // What was asked for does not stand in the way of anything later, and can be taken back.
+        is(json!({"closedAt": null})).await;
+        cluster.patch(&ask).await.unwrap();
+        is(json!({"phase": "AwaitingApproval"})).await;
+        cluster.dry_patch(&json!({"spec": {"approvals": {"maria": {"decision": "Approve", "digest": DIGEST}}}})).await.unwrap();
+        for gone in [json!(false), Value::Null] {
+            cluster.dry_patch(&json!({"spec": {"rollback": {"requested": gone}}})).await.unwrap();
+        }
+        is(json!({"phase": "RolledBack"})).await;
+        cluster.dry_patch(&json!({"metadata": {"labels": {"a": "b"}}})).await.unwrap();
+    })
+    .await;
+}
+
 /// One change of every part that was approved, unknown fields of Job templates and removals included.
 fn frozen_changes() -> Vec<Value> {
     let other = json!({"template": {"spec": {"containers": [{"name": "app", "image": "app:2"}]}}});
@@ -373,6 +412,7 @@ fn frozen_changes() -> Vec<Value> {
         json!({"spec": {"verify": [{"name": "v", "job": other}]}}),
         json!({"spec": {"verify": null}}),
         json!({"spec": {"rollback": {"trigger": "Manual"}}}),
+        json!({"spec": {"rollback": {"keepUndo": "1h"}}}),
         json!({"spec": {"featureFlag": {"name": "f", "provider": {"configMap": {"name": "c", "key": "k", "path": "/f"}}}}}),
         json!({"spec": {"monitor": {"logs": {"selector": {}, "patterns": [{"name": "p", "regex": "x"}]}}}}),
     ]

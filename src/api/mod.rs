@@ -28,5 +28,7 @@ pub const STEP_LABEL: &str = "backfill.dev/step";
 pub const REQUESTED_BY: &str = "backfill.dev/requested-by";
 /// Annotation: who edited the spec last. That person's own approval does not count either.
 pub const EDITED_BY: &str = "backfill.dev/edited-by";
+/// Annotation of a report: which end of the run it is about.
+pub const REPORT_OF: &str = "backfill.dev/report-of";
 /// With this the names of service accounts begin. They are no people.
 pub const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";

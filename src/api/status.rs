@@ -69,7 +69,7 @@ pub struct BackfillRunStatus {
     /// Every check with its result.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckStatus>,
-    /// The ways back that this role and server allow.
+    /// The ways back that this role and server allow: `Undo`, `RestoreSwap`, `RestoreInPlace`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub way_back: Vec<String>,
     /// The proved backup.
@@ -128,6 +128,17 @@ pub struct BackfillRunStatus {
     /// The latest changes of phase, oldest first; at most 40.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<HistoryStatus>,
+    /// Until when the run can be taken back after its success (`spec.rollback.requested`), or the old database is kept after a restore.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub undo_kept_until: Option<Timestamp>,
+    /// Since when nothing is kept to take the run back with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub closed_at: Option<Timestamp>,
+    /// Why the rollback that was asked for is not made. Ask again by taking `spec.rollback.requested` back first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback_refused: Option<RefusedStatus>,
     /// When the run ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -137,6 +148,11 @@ pub struct BackfillRunStatus {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
 const fn is_zero(value: &i32) -> bool {
     *value == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
@@ -177,13 +193,15 @@ pub enum Step {
     Undo,
     /// What a restore would lose.
     LossAccount,
-    /// The dump, in place.
+    /// The dump, in place or beside the database.
     Restore,
+    /// What is kept to take a run back with is released: its undo rows, or the database that a restore left.
+    Close,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Preflight,
         Self::Backup,
         Self::Plan,
@@ -200,6 +218,7 @@ impl Step {
         Self::Undo,
         Self::LossAccount,
         Self::Restore,
+        Self::Close,
     ];
 
     /// The name as it stands in Job names and on the command line.
@@ -222,6 +241,7 @@ impl Step {
             Self::Undo => "undo",
             Self::LossAccount => "loss-account",
             Self::Restore => "restore",
+            Self::Close => "close",
         }
     }
 
@@ -672,6 +692,17 @@ pub struct RollbackStatus {
     pub method: Option<RollbackMethod>,
     /// Why.
     pub reason: String,
+    /// True where people asked for it after the run had succeeded.
+    #[serde(skip_serializing_if = "is_false")]
+    pub requested: bool,
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub began_at: Option<Timestamp>,
+    /// When it had ended, well or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub ended_at: Option<Timestamp>,
     /// Rows put back.
     pub undone: i64,
     /// Rows left alone because the application changed them since.
@@ -682,9 +713,25 @@ pub struct RollbackStatus {
     /// What a restore loses, by table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<LossStatus>,
+    /// The database as it was before a restore beside it, under its new name; kept until `status.closedAt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_database: Option<String>,
     /// Digest of that account.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub loss_digest: String,
+}
+
+/// A rollback that was asked for and is not made.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedStatus {
+    /// When.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// Why, as one word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub message: String,
 }
 
 /// What a restore would lose in one table.

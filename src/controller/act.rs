@@ -3,9 +3,9 @@
 use super::context::Context;
 use super::error::{ControllerError, call, code};
 use super::jobs;
-use crate::api::{BackfillRun, FINALIZER, RUN_UID_LABEL};
+use crate::api::{BackfillRun, FINALIZER, REPORT_OF, RUN_UID_LABEL};
 use crate::flags;
-use crate::lifecycle::{Effect, StartStep, ValidRun, report_name};
+use crate::lifecycle::{Effect, StartStep, ValidRun, report_name, report_of};
 use crate::report;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
@@ -146,6 +146,7 @@ async fn write_report(context: &Context, run: &BackfillRun) -> Result<(), Contro
             name: Some(report_name(&run.name_any())),
             namespace: Some(namespace),
             owner_references: run.controller_owner_ref(&()).map(|o| vec![o]),
+            annotations: run.status.as_ref().map(|status| BTreeMap::from([(REPORT_OF.to_owned(), report_of(status))])),
             labels: run.metadata.uid.clone().map(|uid| BTreeMap::from([(RUN_UID_LABEL.to_owned(), uid)])),
             ..ObjectMeta::default()
         },

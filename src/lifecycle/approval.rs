@@ -29,7 +29,8 @@ pub(super) fn ask(pass: &mut Pass<'_>, subject: Subject, digest: String, questio
         "kubectl -n {} patch backfillrun {} --type merge -p '{{\"spec\":{{\"approvals\":{{\"'\"$(kubectl auth whoami -o jsonpath='{{.status.userInfo.username}}')\"'\":{entry}}}}}}}'",
         identity.namespace, identity.name
     );
-    pass.status.approvals.retain(|a| a.digest == digest);
+    // What was decided about another subject (the plan, when a rollback is asked for) stays in the record.
+    pass.status.approvals.retain(|a| a.digest == digest || a.subject != subject);
     let Requirement { required, floors, requester_may_approve } = requirement(pass.run, pass.status.plan.as_ref());
     pass.status.message = format!("waits for {required} approval(s): {question}");
     pass.status.approvals_required = required;
@@ -78,8 +79,9 @@ pub(super) fn standing(pass: &mut Pass<'_>) -> Option<Standing> {
             Approval::Deny => denied = Some(user.clone()),
         }
     }
-    tell_decisions(pass, &counted, awaiting.required);
-    pass.status.approvals = counted;
+    tell_decisions(pass, &counted, &awaiting);
+    pass.status.approvals.retain(|a| a.subject != awaiting.subject);
+    pass.status.approvals.extend(counted);
     Some(if let Some(user) = denied {
         Standing::Denied { user }
     } else if approved >= awaiting.required {
@@ -189,7 +191,8 @@ fn why_not(pass: &Pass<'_>, awaiting: &AwaitingStatus, user: &str, entry: &Appro
 }
 
 /// Each new decision, and each that was taken back, in an event and in one message to the channels.
-fn tell_decisions(pass: &mut Pass<'_>, counted: &[ApprovalStatus], required: i32) {
+fn tell_decisions(pass: &mut Pass<'_>, counted: &[ApprovalStatus], awaiting: &AwaitingStatus) {
+    let required = awaiting.required;
     let mut said = Vec::new();
     let approved = counted.iter().filter(|a| proved_enough(pass, a)).count();
     for decision in counted.iter().filter(|d| !pass.status.approvals.iter().any(|a| same(a, d))) {
@@ -201,7 +204,7 @@ fn tell_decisions(pass: &mut Pass<'_>, counted: &[ApprovalStatus], required: i32
         let note = format!("{} {verb}, identity {}{because}", decision.user, decision.identity.as_str());
         said.push(("ApprovalCounted", note));
     }
-    for gone in pass.status.approvals.iter().filter(|a| !counted.iter().any(|d| d.user == a.user)) {
+    for gone in pass.status.approvals.iter().filter(|a| a.subject == awaiting.subject && !counted.iter().any(|d| d.user == a.user)) {
         said.push(("ApprovalWithdrawn", format!("{} has taken back: {:?}", gone.user, gone.decision)));
     }
     for (reason, note) in &said {

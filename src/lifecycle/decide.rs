@@ -31,6 +31,12 @@ pub fn decide(run: &ValidRun, status: &BackfillRunStatus, observed: &Observed, n
 }
 
 fn advance(pass: &mut Pass<'_>) {
+    if phases::finished::is_asked(&pass.status) {
+        if pass.run.meta.deleting || !suspended(pass) {
+            phases::finished::wait(pass);
+        }
+        return;
+    }
     latch_abort(pass);
     approval::note_entries(pass);
     if abandoned(pass)

@@ -4,8 +4,9 @@ use super::decision::StartStep;
 use super::pass::Pass;
 use super::valid::ValidRun;
 use crate::api::Phase;
+use crate::api::spec::RestoreMode;
 use crate::api::status::Step;
-use crate::protocol::{RehearsalInput, StepInput, settings};
+use crate::protocol::{RESTORE_SWAP, RehearsalInput, StepInput, settings};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,6 +45,7 @@ pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) 
     });
     let release = pass.observed.release.as_ref().and_then(|r| r.as_ref().ok()).filter(|_| step == Step::Preflight);
     let monitor = pass.status.monitor.as_ref().filter(|_| step == Step::Monitor);
+    let rollback = pass.status.rollback.as_ref();
     let input = StepInput {
         run: run.meta.identity.clone(),
         step,
@@ -65,6 +67,9 @@ pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) 
             .or_else(|| monitor.and_then(|m| m.started_at))
             .filter(|_| monitor.is_some()),
         monitor_until: monitor.and_then(|m| m.until),
+        restore: (step == Step::Restore).then(|| restore_mode(pass)),
+        loss_digest: rollback.filter(|r| step == Step::Restore && !r.loss_digest.is_empty()).map(|r| r.loss_digest.clone()),
+        old_database: rollback.filter(|_| step == Step::Close).and_then(|r| r.old_database.clone()),
     };
     let input_hash = hex::encode(Sha256::digest(serde_json::to_vec(&input).unwrap_or_default()));
     StartStep {
@@ -89,6 +94,12 @@ fn space(pass: &Pass<'_>) -> RehearsalInput {
     RehearsalInput { storage_bytes: pass.run.rehearsal_storage.unwrap_or(auto), database_bytes }
 }
 
+/// What the run asks for; else beside, where preflight found that possible: nothing is then lost for good.
+fn restore_mode(pass: &Pass<'_>) -> RestoreMode {
+    let beside = pass.status.way_back.iter().any(|way| way == RESTORE_SWAP);
+    pass.run.spec.rollback.restore.unwrap_or(if beside { RestoreMode::Swap } else { RestoreMode::InPlace })
+}
+
 /// At most 63 characters, readable, and never the same for two runs or two attempts.
 fn job_name(name: &str, uid: &str, step: Step, attempt: i32) -> String {
     let short_uid: String = uid.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
@@ -101,7 +112,7 @@ fn job_name(name: &str, uid: &str, step: Step, attempt: i32) -> String {
 fn deadline(pass: &Pass<'_>, step: Step, index: i32) -> Duration {
     let run = pass.run;
     match step {
-        Step::Preflight | Step::Claim => SHORT,
+        Step::Preflight | Step::Claim | Step::Close => SHORT,
         Step::Backup => run.backup_timeout,
         // It ends by itself when its time has passed, and says so.
         Step::Rehearse => run.rehearsal_timeout + REHEARSAL_GRACE,

@@ -30,7 +30,7 @@ pub use observed::{
     AdmissionObservation, AfterObservation, FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey,
     StepObservation, TeamEnd,
 };
-pub use phases::terminal::report_name;
+pub use phases::terminal::{report_name, report_of};
 pub use references::{Contents, Resolved, are_needed, kept, references, resolve};
 pub use requirement::{Floor, OperatorPolicy, Risk};
 pub use valid::{Invalid, RunMeta, ValidRun, validate};

@@ -183,7 +183,8 @@ impl AfterObservation {
     pub fn of(run: &BackfillRun, wanted: ConditionType) -> Self {
         let status = run.status.clone().unwrap_or_default();
         let phase = status.phase;
-        let goes_back = matches!(phase, Phase::RollingBack | Phase::RolledBack | Phase::RollbackFailed);
+        // Also while people are asked what a restore may lose.
+        let goes_back = status.rollback.is_some() || matches!(phase, Phase::RollingBack | Phase::RolledBack | Phase::RollbackFailed);
         match (conditions::is_true(&status.conditions, wanted) && !goes_back, phase.is_terminal()) {
             (true, _) => Self::Reached,
             (false, false) => Self::Ahead { phase },

@@ -2,7 +2,7 @@
 
 use super::valid::canonical_spec;
 use crate::api::spec::BackfillRunSpec;
-use crate::api::status::{ConfigMapStatus, PlanStatus, ReleaseStatus};
+use crate::api::status::{ConfigMapStatus, PlanStatus, ReleaseStatus, ResultStatus};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -24,6 +24,18 @@ pub(super) fn plan_digest(
         "spec": canonical_spec(spec),
         "release": release,
         "configMaps": config_maps,
+    });
+    format!("sha256:{}", hex::encode(Sha256::digest(document.to_string())))
+}
+
+/// SHA-256 over what a rollback takes back: the run, the plan that was approved and what was written for it. What the
+/// application changes meanwhile is no part of it: undo leaves that alone, and a restore asks about it by itself.
+pub(super) fn rollback_digest(uid: &str, plan: Option<&PlanStatus>, result: Option<&ResultStatus>) -> String {
+    let document = json!({
+        "subject": "Rollback",
+        "uid": uid,
+        "plan": plan.map(|plan| &plan.digest),
+        "result": result,
     });
     format!("sha256:{}", hex::encode(Sha256::digest(document.to_string())))
 }

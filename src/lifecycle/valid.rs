@@ -50,6 +50,8 @@ pub struct ValidRun {
     pub rehearsal_timeout: Duration,
     /// Its space in bytes; `None`: found by itself.
     pub rehearsal_storage: Option<i64>,
+    /// How long a run that has succeeded can be taken back.
+    pub keep_undo: Duration,
     /// How long the logs are watched.
     pub monitor_duration: Option<Duration>,
     /// Time for the team's migrations.
@@ -140,6 +142,9 @@ pub enum Invalid {
         "backup.proof is Restore, but the operator knows no image for rehearsals: set rehearsal.image.repository in the chart's values, or backup.proof: Read in the run"
     )]
     RehearsalImageMissing,
+    /// There is nothing yet that could be taken back.
+    #[error("rollback.requested takes back a run that has succeeded, and this one has not begun: leave it out")]
+    RollbackTooEarly,
     /// Two things have the same name.
     #[error("{field}: the name {name:?} stands there twice: give each its own")]
     DuplicateName {
@@ -165,6 +170,7 @@ impl Invalid {
             Self::ImageByTag { .. } => "ImageByTag",
             Self::AfterItself { .. } => "AfterItself",
             Self::RehearsalImageMissing => "RehearsalImageMissing",
+            Self::RollbackTooEarly => "RollbackTooEarly",
             Self::DuplicateName { .. } => "DuplicateName",
         }
     }
@@ -216,6 +222,10 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
     if spec.backup.proof == Proof::Restore && !policy.can_rehearse && !begun {
         return Err(Invalid::RehearsalImageMissing);
     }
+    let finished = run.status.as_ref().is_some_and(|status| status.finished_at.is_some());
+    if spec.rollback.requested && !begun && !finished {
+        return Err(Invalid::RollbackTooEarly);
+    }
     let rehearsal = spec.backup.rehearsal.clone().unwrap_or_default();
     let by_digest = policy.wants_digests(&meta.identity.namespace).filter(|_| !begun);
     let team = |field: &str, job: Option<&TeamJob>| match job {
@@ -233,6 +243,7 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
         backup_max_age: positive("backup.maxAge", &spec.backup.max_age)?,
         rehearsal_timeout: positive("backup.rehearsal.timeout", &rehearsal.timeout)?,
         rehearsal_storage: storage(&rehearsal)?,
+        keep_undo: positive("rollback.keepUndo", &spec.rollback.keep_undo)?,
         monitor_duration: spec.monitor.as_ref().map(|m| positive("monitor.duration", &m.duration)).transpose()?,
         migrate_timeout: team("migrations.job", spec.migrations.as_ref().map(|m| &m.job))?,
         dry_run_timeout: team("backfill.job.dryRun", script.map(|s| &s.dry_run))?,
@@ -375,6 +386,7 @@ pub(super) fn canonical_spec(spec: &BackfillRunSpec) -> serde_json::Value {
     spec.abandon = false;
     spec.approvals.clear();
     spec.notifications.clear();
+    spec.rollback.requested = false;
     if let Some(sql) = spec.backfill.sql.as_mut() {
         sql.batch = crate::api::spec::Batch::default();
         sql.workers = 1;

@@ -21,9 +21,9 @@ pub struct AskedFacts {
     pub because: Vec<String>,
     /// Until when.
     pub until: Timestamp,
-    /// What changes, a table and an action each; empty for a script and a restore.
+    /// What changes, a table and an action each; empty for a script and for a way back.
     pub changes: Vec<String>,
-    /// Rows of the plan; absent for a script and a restore.
+    /// Rows of the plan; absent for a script and for a way back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<RowFacts>,
     /// Tables that a restore loses something of.
@@ -58,6 +58,7 @@ impl AskedFacts {
         let step = match awaiting.subject {
             Subject::Plan => Step::Apply,
             Subject::Restore => Step::Restore,
+            Subject::Rollback => Step::Undo,
         };
         let losses = status.rollback.iter().flat_map(|rollback| &rollback.losses).filter(|_| awaiting.subject == Subject::Restore);
         Self {

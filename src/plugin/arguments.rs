@@ -81,6 +81,17 @@ pub enum Command {
         #[arg(short, long)]
         output: Option<Format>,
     },
+    /// Ask for the rollback of a run that has succeeded. Others approve it; while its undo is kept.
+    Rollback {
+        /// The run.
+        name: String,
+        /// Do not ask.
+        #[arg(short, long)]
+        yes: bool,
+        /// Print the run as it is afterwards.
+        #[arg(short, long)]
+        output: Option<Format>,
+    },
     /// Pause a run after the batch in hand.
     Suspend {
         /// The run.

@@ -65,6 +65,7 @@ async fn carry_out(arguments: Arguments) -> Result<u8, PluginError> {
         Command::Status { name, watch, output } => commands::status::status(&cluster, &name, watch, output).await,
         Command::Wait { name, goal, timeout } => commands::wait::wait(&cluster, &name, goal, timeout).await,
         Command::Abort { name, yes, output } => commands::steer::abort(&cluster, &name, yes, output).await,
+        Command::Rollback { name, yes, output } => commands::rollback::rollback(&cluster, &name, yes, output).await,
         Command::Suspend { name, output } => commands::steer::suspend(&cluster, &name, output).await,
         Command::Resume { name, output } => commands::steer::resume(&cluster, &name, output).await,
         Command::Logs { name, step, follow } => commands::logs::logs(&cluster, &name, step, follow).await,

@@ -10,6 +10,7 @@ mod connect;
 mod credentials;
 mod failure;
 pub mod origin;
+pub mod restore_exit;
 mod server;
 pub mod table_sums;
 pub mod tools;

@@ -13,6 +13,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use thiserror::Error;
 use tokio::process::Command;
 
@@ -54,6 +55,9 @@ impl ToolError {
     }
 }
 
+/// Two tools may be logged in at once, each with its password file.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
 /// A login for libpq's tools. The password file lives as long as this does.
 #[derive(Debug)]
 pub struct ToolLogin {
@@ -76,7 +80,7 @@ impl ToolLogin {
     pub fn new(credentials: &Credentials, options: &ConnectOptions, scratch: &Path) -> Result<Self, ToolError> {
         let line = passfile_line(credentials)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(scratch).map_err(ToolError::ScratchUnwritable)?;
-        let passfile = scratch.join(format!("pgpass-{}", std::process::id()));
+        let passfile = scratch.join(format!("pgpass-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
         let _ = std::fs::remove_file(&passfile);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&passfile).map_err(ToolError::ScratchUnwritable)?;
         file.write_all(line.as_bytes()).map_err(ToolError::ScratchUnwritable)?;

@@ -1,6 +1,6 @@
 //! The input of a step: one immutable document.
 
-use crate::api::spec::BackfillRunSpec;
+use crate::api::spec::{BackfillRunSpec, RestoreMode};
 use crate::api::status::{BackupStatus, PlanStatus, Step};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,15 @@ pub struct StepInput {
     /// Monitor: when the watch ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitor_until: Option<Timestamp>,
+    /// Restore: how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreMode>,
+    /// Restore: digest of the loss account that was approved, or was empty. Another loss is not taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_digest: Option<String>,
+    /// Close: the database that a restore left beside the present one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_database: Option<String>,
 }
 
 /// What a rehearsal is told of its space.
@@ -82,6 +91,8 @@ pub struct Paths {
     pub database: PathBuf,
     /// A folder with the keys of `database.planSecretRef`; missing where there is none.
     pub plan_database: PathBuf,
+    /// A folder with the keys of `database.restoreSecretRef`; missing where there is none.
+    pub restore_database: PathBuf,
     /// The CA's certificate (`ca.crt`); missing where there is none.
     pub ca: PathBuf,
     /// A folder with a file for each variable of the workload that comes from a Secret.
@@ -114,6 +125,7 @@ impl Paths {
             input: root.join("run/backfill/input/input.json"),
             database: root.join("run/backfill/database"),
             plan_database: root.join("run/backfill/plan-database"),
+            restore_database: root.join("run/backfill/restore-database"),
             ca: root.join("run/backfill/ca/ca.crt"),
             environment: root.join("run/backfill/environment"),
             backup: root.join("backup"),

@@ -15,8 +15,8 @@ pub use details::{DETAILS_MAX_BYTES, Details, DetailsError};
 pub use input::{Paths, RehearsalInput, RunIdentity, StepInput};
 pub use progress::Progress;
 pub use report::{
-    ApplyReport, BackupReport, ClaimReport, Holder, LossReport, MonitorReport, PlanReport, PreflightReport, RehearsalReport, RestoreReport,
-    StepReport, UndoReport, VerifyReport,
+    ApplyReport, BackupReport, ClaimReport, Holder, LossReport, MonitorReport, PlanReport, PreflightReport, RESTORE_IN_PLACE, RESTORE_SWAP,
+    RehearsalReport, RestoreReport, StepReport, UndoReport, VerifyReport,
 };
 pub use verdict::{Outcome, VERDICT_MAX_BYTES, Verdict};
 

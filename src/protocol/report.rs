@@ -44,7 +44,7 @@ pub struct PreflightReport {
     pub database: DatabaseStatus,
     /// The ledger says that this very run (namespace, name, data-relevant spec) has been applied: nothing to do.
     pub already_applied: bool,
-    /// Ways back that role and server allow: `Undo`, `Restore`.
+    /// Ways back that role and server allow: `Undo`, [`RESTORE_SWAP`], [`RESTORE_IN_PLACE`].
     pub way_back: Vec<String>,
     /// Estimate of the dump, in bytes.
     pub dump_estimate_bytes: i64,
@@ -146,12 +146,20 @@ pub struct LossReport {
     pub digest: String,
 }
 
+/// A restore into a database beside the old one is possible.
+pub const RESTORE_SWAP: &str = "RestoreSwap";
+/// A restore in place is possible.
+pub const RESTORE_IN_PLACE: &str = "RestoreInPlace";
+
 /// What restore did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreReport {
     /// The checks after it: tables against what the dump's snapshot had.
     pub checks: Vec<CheckStatus>,
+    /// The database as it was before, under its new name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_database: Option<String>,
 }
 
 impl StepReport {

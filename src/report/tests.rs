@@ -40,7 +40,7 @@ fn planned() -> Value {
         "release": {"workload": "Deployment/scenarios-app", "image": "app@sha256:aa", "commit": "4f2c", "environmentHash": "sha256:bb"},
         "database": {"id": "7412/16384", "name": "scenarios", "serverVersion": "17.2", "sizeBytes": 734_003_200},
         "checks": [{"name": "APP_ENV", "phase": "Preflight", "result": "Passed", "message": "as asked"}],
-        "wayBack": ["Undo", "Restore"],
+        "wayBack": ["Undo", "RestoreInPlace"],
         "backup": {"path": "pvc/backups/staging/import-generation.dump", "file": "staging/import-generation.dump", "sizeBytes": 52_428_800,
                    "sha256": "cc", "serverVersion": "17.2", "lsn": "0/3A000028", "takenAt": "2026-11-01T10:01:05Z", "proof": "Read", "restoreWith": "pg_restore 15 or later"},
         "plan": {"digest": "sha256:dd", "rowsDigest": "sha256:ee", "scanned": 120_000, "matching": 118_402, "willWrite": 117_990, "invalid": 412,

@@ -138,6 +138,8 @@ pub(super) fn undo(error: &UndoError) -> StepEnd {
         UndoError::Ledger(error) => return ledger(error),
         UndoError::Database(error) => return database(error),
         UndoError::TargetGone(_) => (Outcome::Failed, "TargetGone"),
+        UndoError::Released => (Outcome::Failed, "UndoReleased"),
+        UndoError::NotApplied(_) => (Outcome::Stalled, "RunNotApplied"),
         UndoError::GaveUp { .. } => (Outcome::Lost, "GaveUp"),
     };
     StepEnd::bare(outcome, reason, error.to_string())

@@ -6,7 +6,7 @@
 
 use super::applied_sums::{self, APPLIED};
 use super::backup_store::{BackupStore, Manifest, StoreError};
-use super::session::{Role, SessionError, open};
+use super::session::{Role, Session, SessionError};
 use super::{StepContext, StepEnd, run_tables};
 use crate::api::status::LossStatus;
 use crate::destination::DestinationError;
@@ -21,8 +21,9 @@ use thiserror::Error;
 /// At most this many are named; the digest covers all.
 const NAMED: usize = 50;
 
+/// Why there is no account.
 #[derive(Debug, Error)]
-enum LossError {
+pub(super) enum LossError {
     #[error("{0}")]
     Session(#[from] SessionError),
     #[error("while measuring the tables: {}", describe(.0))]
@@ -45,15 +46,23 @@ impl From<StoreError> for LossError {
 }
 
 impl LossError {
-    fn end(&self) -> StepEnd {
-        let (outcome, reason) = match self {
-            Self::Session(error) => return error.end(),
-            Self::SumsFailed(error) if is_connection_loss(error) => (Outcome::Lost, "ConnectionLost"),
-            Self::SumsFailed(_) => (Outcome::Stalled, "SumsFailed"),
-            Self::Store(error) => return error.end(),
-            Self::ManifestMissing(_) => (Outcome::Stalled, "ManifestMissing"),
-        };
-        StepEnd::bare(outcome, reason, self.to_string())
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Session(error) => error.reason(),
+            Self::SumsFailed(error) if is_connection_loss(error) => "ConnectionLost",
+            Self::SumsFailed(_) => "SumsFailed",
+            Self::Store(error) => error.reason(),
+            Self::ManifestMissing(_) => "ManifestMissing",
+        }
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Session(error) => error.outcome(),
+            Self::SumsFailed(error) if is_connection_loss(error) => Outcome::Lost,
+            Self::Store(error) => error.outcome(),
+            Self::SumsFailed(_) | Self::ManifestMissing(_) => Outcome::Stalled,
+        }
     }
 }
 
@@ -74,14 +83,20 @@ pub async fn run(context: &StepContext) -> StepEnd {
             let message = format!("a restore would also take changes in {} tables that the run did not make", report.losses.len());
             StepEnd::reported(Outcome::Passed, "LossesFound", message, StepReport::Loss(report))
         }
-        Err(error) => error.end(),
+        Err(error) => StepEnd::bare(error.outcome(), error.reason(), error.to_string()),
     }
 }
 
-async fn account(context: &StepContext) -> Result<LossReport, LossError> {
+/// The account as of now.
+pub(super) async fn account(context: &StepContext) -> Result<LossReport, LossError> {
+    of(context, &Session::of(context, Role::Main)?).await
+}
+
+/// The account of the database that a session leads to.
+pub(super) async fn of(context: &StepContext, session: &Session) -> Result<LossReport, LossError> {
     let manifest = BackupStore::proved_manifest(context).await?;
     let ledger = &context.input.spec.database.ledger_schema;
-    let mut connection = open(context, Role::Main).await?;
+    let mut connection = session.connect().await?;
     applied_sums::begin(&mut connection, "READ ONLY").await?;
     let applied = table_sums::recorded(&mut connection, ledger, &context.input.run.uid, APPLIED).await?;
     let own = own_tables(context, &mut connection).await?;

@@ -9,6 +9,7 @@ mod apply;
 mod backup;
 pub mod backup_store;
 mod claim;
+mod close;
 mod engine_ends;
 mod loss_account;
 mod monitor;
@@ -111,6 +112,7 @@ async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
         Step::Undo => undo::run(context).await,
         Step::LossAccount => loss_account::run(context).await,
         Step::Restore => restore::run(context).await,
+        Step::Close => close::run(context).await,
         other @ (Step::DryRun | Step::Migrate | Step::Script | Step::Test) => {
             StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is a Job of the team, not a step of ours", other.slug()))
         }

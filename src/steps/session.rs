@@ -17,6 +17,8 @@ pub enum Role {
     Main,
     /// `spec.database.planSecretRef`, the role that can only SELECT; the role that writes where there is none.
     Plan,
+    /// `spec.database.restoreSecretRef`: the role that may make databases; the role that writes where there is none.
+    Restore,
 }
 
 /// All that is needed to connect, as often as the step likes.
@@ -81,6 +83,9 @@ impl Session {
         let paths = &context.paths;
         let (folder, keys): (&Path, Option<&SecretKeys>) = match (role, &database.plan_secret_ref) {
             (Role::Plan, Some(plan)) => (&paths.plan_database, plan.keys.as_ref()),
+            (Role::Restore, _) if database.restore_secret_ref.is_some() => {
+                (&paths.restore_database, database.restore_secret_ref.as_ref().and_then(|restore| restore.keys.as_ref()))
+            }
             _ => (&paths.database, database.secret_ref.keys.as_ref()),
         };
         let credentials = Credentials::from_secret_dir(folder, keys)?;
@@ -101,6 +106,14 @@ impl Session {
             application_name: format!("backfill/{}/{}/{}", run.namespace, run.name, context.input.step.slug()),
         };
         Ok(Self { credentials, options, role })
+    }
+
+    /// The same login, to another database of the server.
+    #[must_use]
+    pub fn to(&self, database: &str) -> Self {
+        let mut session = self.clone();
+        database.clone_into(&mut session.credentials.database);
+        session
     }
 
     /// Connects. Transactions of [`Role::Plan`] are read-only, even where the role could write.

@@ -1,4 +1,4 @@
-//! `undo`: puts back what the run wrote.
+//! `undo`: puts back what the run wrote, and looks whether it is as it was before.
 
 use super::session::{Role, Session};
 use super::{StepContext, StepEnd, engine_ends};
@@ -18,16 +18,35 @@ pub async fn run(context: &StepContext) -> StepEnd {
     let ledger = Ledger::of(&context.input.spec.database.ledger_schema, &context.input.run);
     let progress = |done, total| context.reporter.progress(done, total, "batches");
     match undo::undo(&session, &ledger, &context.stop, Retries::default(), progress).await {
-        Ok(Some(undone)) => end(undone),
+        Ok(Some(undone)) => end(undone, as_before(&session, &ledger).await),
         Ok(None) => StepEnd::bare(Outcome::Stopped, "Stopped", "stopped between two batches; the rest is put back by the next attempt"),
         Err(error) => engine_ends::undo(&error),
     }
 }
 
-fn end(Undone { undone, skipped, skipped_keys }: Undone) -> StepEnd {
+/// The rows are back; whether this can be measured changes nothing of that.
+async fn as_before(session: &Session, ledger: &Ledger) -> CheckStatus {
+    let measured = async {
+        let mut connection = session.connect().await.map_err(|error| error.to_string())?;
+        undo::not_as_before(&mut connection, ledger).await.map_err(|error| error.to_string())
+    };
+    let (result, message) = match measured.await {
+        Ok(0) => (CheckResult::Passed, "every row that was put back holds what it held before the run".to_owned()),
+        Ok(n) => (
+            CheckResult::Inconclusive,
+            format!(
+                "{n} rows that were put back are not as they were before: a trigger changed them on the way, or something wrote them since"
+            ),
+        ),
+        Err(error) => (CheckResult::Inconclusive, format!("could not be measured: {error}")),
+    };
+    CheckStatus { name: "as-before".into(), phase: Phase::RollingBack, result, message }
+}
+
+fn end(Undone { undone, skipped, skipped_keys }: Undone, as_before: CheckStatus) -> StepEnd {
     let message = format!("{undone} rows put back, {skipped} left alone because they changed since");
     let result = if skipped == 0 { CheckResult::Passed } else { CheckResult::Inconclusive };
     let check = CheckStatus { name: "put-back".into(), phase: Phase::RollingBack, result, message: message.clone() };
-    let report = UndoReport { undone, skipped, skipped_keys, checks: vec![check] };
+    let report = UndoReport { undone, skipped, skipped_keys, checks: vec![check, as_before] };
     StepEnd::reported(Outcome::Passed, "Undone", message, StepReport::Undo(report))
 }

@@ -24,7 +24,7 @@ const LOG: &str = "
     CREATE TRIGGER log AFTER UPDATE ON scenario_generations FOR EACH ROW EXECUTE FUNCTION log()";
 
 /// Lays out what a pod of the step would find.
-fn lay_out(bench: &Bench, root: &Path, step: &str, plan: &PlanStatus, port: u16) {
+pub fn lay_out(bench: &Bench, root: &Path, step: &str, plan: &PlanStatus, port: u16) {
     lay_out_for(bench, root, step, plan, port, None);
 }
 
@@ -64,7 +64,7 @@ fn lay_out_for(bench: &Bench, root: &Path, step: &str, plan: &PlanStatus, port: 
     }
 }
 
-fn worker(root: &Path, step: &str) -> Child {
+pub fn worker(root: &Path, step: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_backfill-operator"));
     command
         .args(["step", step, "--root", root.to_str().unwrap()])
@@ -73,7 +73,7 @@ fn worker(root: &Path, step: &str) -> Child {
     command.spawn().unwrap()
 }
 
-fn verdict(root: &Path) -> Verdict {
+pub fn verdict(root: &Path) -> Verdict {
     Verdict::from_message(
         &std::fs::read_to_string(root.join("dev/termination-log"))
             .unwrap_or_else(|_| panic!("{}", std::fs::read_to_string(root.join("worker.log")).unwrap())),
@@ -81,7 +81,7 @@ fn verdict(root: &Path) -> Verdict {
     .unwrap()
 }
 
-async fn run(root: &Path, step: &str) -> Verdict {
+pub async fn run(root: &Path, step: &str) -> Verdict {
     let mut child = worker(root, step);
     tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
     verdict(root)
@@ -89,7 +89,7 @@ async fn run(root: &Path, step: &str) -> Verdict {
 
 /// When the worker is killed, counted in COMMITs that it sends.
 #[derive(Clone, Copy, Debug)]
-enum Moment {
+pub enum Moment {
     /// The COMMIT is on its way, and does not arrive.
     BeforeCommit(u32),
     /// The server has committed; its answer does not arrive.
@@ -99,7 +99,7 @@ enum Moment {
 }
 
 /// Forwards connections, and kills the worker at the moment; ends with it.
-async fn proxy(listener: TcpListener, port: u16, moment: Moment, child: Arc<Mutex<Option<Child>>>) {
+pub async fn proxy(listener: TcpListener, port: u16, moment: Moment, child: Arc<Mutex<Option<Child>>>) {
     let commits = Arc::new(AtomicU32::new(0));
     let dead = CancellationToken::new();
     let mut forwarded = tokio::task::JoinSet::new();
@@ -230,7 +230,7 @@ async fn a_worker_killed_at_any_moment_leaves_whole_batches_and_the_next_one_end
     }
 }
 
-async fn drop_database(bench: &Bench) {
+pub async fn drop_database(bench: &Bench) {
     admin(Server::shared(), &format!("DROP DATABASE {} WITH (FORCE)", bench.credentials.database)).await;
 }
 

@@ -9,7 +9,7 @@ use backfill_operator::engine::connector::{ConnectRefused, Connector};
 use backfill_operator::engine::ledger::{self, Claimed, Ledger};
 use backfill_operator::engine::model::{Model, ModelError};
 use backfill_operator::engine::plan::{self, PlanError, PlanOptions};
-use backfill_operator::engine::undo::{self, Undone};
+use backfill_operator::engine::undo::{self, UndoError, Undone};
 use backfill_operator::postgres::{ConnectOptions, Credentials, connect};
 use backfill_operator::protocol::RunIdentity;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -280,7 +280,11 @@ impl Bench {
     }
 
     pub async fn undo(&self) -> Undone {
+        self.try_undo().await.unwrap().unwrap()
+    }
+
+    pub async fn try_undo(&self) -> Result<Option<Undone>, UndoError> {
         let retries = Retries::new(5, Duration::from_millis(50), Duration::from_secs(1));
-        undo::undo(&Direct(self.credentials.clone()), &self.ledger(), &self.stop, retries, |_, _| {}).await.unwrap().unwrap()
+        undo::undo(&Direct(self.credentials.clone()), &self.ledger(), &self.stop, retries, |_, _| {}).await
     }
 }

@@ -32,6 +32,8 @@ mod speed;
 mod standby;
 mod throttle;
 mod undo;
+mod undo_crash;
+mod undo_while_writing;
 mod values;
 mod verify;
 mod writes;

@@ -3,7 +3,7 @@
 use crate::harness::Bench;
 use backfill_operator::engine::apply::ApplyError;
 use backfill_operator::engine::ledger::{self, Claimed, LedgerError};
-use backfill_operator::engine::undo::Undone;
+use backfill_operator::engine::undo::{UndoError, Undone, release_undo};
 
 #[tokio::test]
 async fn undo_restores_the_tables_to_the_bit() {
@@ -156,4 +156,33 @@ async fn a_write_into_the_audit_column_itself_holds_both() {
     assert_eq!(bench.number("SELECT count(*) FROM n WHERE meta->>'k' = '2' AND meta #>> '{audit,result}' = 'written'").await, 5);
     assert_eq!(bench.undo().await.undone, 5);
     assert_eq!(bench.text("SELECT md5(string_agg(n::text, '' ORDER BY id)) FROM n").await, before);
+}
+
+#[tokio::test]
+async fn a_released_undo_leaves_counts_and_state_behind_and_no_way_back() {
+    let bench = Bench::scenario(300).await;
+    let plan = bench.through().await;
+    let written = bench.exact_hash().await;
+    // Another run's rows stay.
+    bench
+        .sql("INSERT INTO backfill.undo (run_uid, range, batch, seq, action, role, name) VALUES ('other', 0, 0, 0, 'Update', 'row', '')")
+        .await;
+    let mut connection = bench.connect().await;
+    assert!(release_undo(&mut connection, &bench.ledger()).await.unwrap() > 0);
+    assert_eq!(release_undo(&mut connection, &bench.ledger()).await.unwrap(), 0, "it can be repeated");
+    assert_eq!(bench.text("SELECT state FROM backfill.runs").await.as_deref(), Some("Closed"));
+    assert_eq!(bench.number("SELECT count(*) FROM backfill.undo").await, 1);
+    assert_eq!(bench.number("SELECT count(*) FROM backfill.ranges").await, 0);
+    assert_eq!(bench.number("SELECT sum(written)::int8 FROM backfill.batches").await, plan.will_write, "the account stays");
+    assert!(matches!(bench.try_undo().await, Err(UndoError::Released)));
+    assert_eq!(bench.exact_hash().await, written);
+}
+
+#[tokio::test]
+async fn the_undo_of_a_run_that_is_being_taken_back_is_not_released() {
+    let bench = Bench::scenario(50).await;
+    bench.through().await;
+    bench.undo().await;
+    let released = release_undo(&mut bench.connect().await, &bench.ledger()).await;
+    assert!(matches!(released, Err(UndoError::NotApplied(state)) if state == "Undone"));
 }

@@ -4,7 +4,7 @@ use crate::restore::{CONTENT, ledger};
 use crate::support::pod::{Pod, TABLES, spec};
 use crate::support::postgres::{Database, path_with_programs};
 use crate::support::s3::{BUCKET, KEY_ID, KEY_SECRET, Store};
-use backfill_operator::api::spec::{Compression, Destination, DumpFormat, Encryption};
+use backfill_operator::api::spec::{Compression, Destination, DumpFormat, Encryption, RestoreMode};
 use backfill_operator::api::status::{BackupStatus, Step};
 use backfill_operator::protocol::{Outcome, StepReport};
 use serde_json::json;
@@ -33,6 +33,14 @@ fn pod(database: &Database, key: &str) -> Pod {
 fn put_key(pod: &Pod, key: &str) {
     std::fs::create_dir_all(pod.paths.encryption.parent().unwrap()).unwrap();
     std::fs::write(&pod.paths.encryption, key).unwrap();
+}
+
+fn into_bucket(pod: &mut Pod, store: &Store) {
+    let s3 = json!({"bucket": BUCKET, "endpoint": store.endpoint(), "secretRef": {"name": "key"}});
+    pod.input.spec.backup.destination = Destination { persistent_volume_claim: None, s3: Some(serde_json::from_value(s3).unwrap()) };
+    std::fs::create_dir_all(&pod.paths.s3).unwrap();
+    std::fs::write(pod.paths.s3.join("access-key"), KEY_ID).unwrap();
+    std::fs::write(pod.paths.s3.join("secret-key"), KEY_SECRET).unwrap();
 }
 
 fn backed_up(pod: &mut Pod) -> BackupStatus {
@@ -124,12 +132,7 @@ async fn an_encrypted_dump_of_many_files_comes_back_from_a_volume_and_from_a_buc
         let mut pod = pod(&database, &key());
         pod.input.spec.backup.format = DumpFormat::Directory;
         if to_bucket {
-            let s3 = json!({"bucket": BUCKET, "endpoint": store.endpoint(), "secretRef": {"name": "key"}});
-            pod.input.spec.backup.destination =
-                Destination { persistent_volume_claim: None, s3: Some(serde_json::from_value(s3).unwrap()) };
-            std::fs::create_dir_all(&pod.paths.s3).unwrap();
-            std::fs::write(pod.paths.s3.join("access-key"), KEY_ID).unwrap();
-            std::fs::write(pod.paths.s3.join("secret-key"), KEY_SECRET).unwrap();
+            into_bucket(&mut pod, &store);
         }
         let before = database.text(CONTENT).await;
         let backup = backed_up(&mut pod);
@@ -140,4 +143,32 @@ async fn an_encrypted_dump_of_many_files_comes_back_from_a_volume_and_from_a_buc
         assert_eq!(end.verdict.reason, "Restored", "{} {}", end.verdict.message, end.stderr);
         assert_eq!(database.text(CONTENT).await, before);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_dump_of_many_files_in_a_bucket_is_restored_beside_the_database() {
+    let store = Store::start();
+    let database = Database::new(TABLES).await;
+    database.execute_as_superuser(&format!("ALTER ROLE {} CREATEDB", database.owner)).await;
+    ledger(&database).await;
+    let mut pod = pod(&database, &key());
+    pod.input.spec.backup.format = DumpFormat::Directory;
+    into_bucket(&mut pod, &store);
+    let before = database.text(CONTENT).await;
+    backed_up(&mut pod);
+    database.execute("UPDATE scenarios SET accepted_prompt = 'since'").await;
+    let since = database.text(CONTENT).await;
+    let end = pod.run(Step::LossAccount);
+    let Some(StepReport::Loss(account)) = end.report else { panic!("{} {}", end.verdict.message, end.stderr) };
+    assert_eq!(account.losses.len(), 1);
+    pod.input.restore = Some(RestoreMode::Swap);
+    pod.input.loss_digest = Some("sha256:of something else".into());
+    assert_eq!(pod.run(Step::Restore).verdict.reason, "LossChanged");
+    assert_eq!(database.text(CONTENT).await, since);
+    pod.input.loss_digest = Some(account.digest);
+    let end = pod.run(Step::Restore);
+    assert_eq!(end.verdict.reason, "Restored", "{} {}", end.verdict.message, end.stderr);
+    let Some(StepReport::Restore(report)) = end.report else { panic!("a report") };
+    assert!(report.old_database.is_some());
+    assert_eq!(database.text(CONTENT).await, before);
 }

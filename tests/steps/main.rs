@@ -14,4 +14,5 @@ mod restore;
 mod s3;
 #[path = "../support/mod.rs"]
 mod support;
+mod swap;
 mod tls;

@@ -69,7 +69,7 @@ async fn a_ready_database_passes_and_is_described() {
         .await;
     assert_eq!(facts.database.id, id);
     assert_eq!(facts.database.name, database.name);
-    assert_eq!(facts.way_back, ["Undo", "Restore"]);
+    assert_eq!(facts.way_back, ["Undo", "RestoreInPlace"]);
     assert!(facts.dump_estimate_bytes > 100_000 && facts.database.size_bytes > facts.dump_estimate_bytes);
     assert!(!facts.already_applied);
     assert!(!format!("{}{}", end.stdout, end.stderr).contains("s3cret-of-the-app"));

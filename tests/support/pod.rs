@@ -77,6 +77,9 @@ impl Pod {
             monitor_since: None,
             monitor_from: None,
             monitor_until: None,
+            restore: None,
+            loss_digest: None,
+            old_database: None,
         };
         let clients = std::env::var_os("BACKFILL_TEST_CLIENT").map(|_| PathBuf::from("/nonexistent"));
         let pod = Self { folder, paths, input, clients, servers: None };

@@ -145,6 +145,11 @@ impl Database {
         connect(&self.owner, &self.password, &self.name).await
     }
 
+    /// As the owner, where the server lets it in.
+    pub async fn try_as_owner(&self) -> Result<PgConnection, sqlx::Error> {
+        try_connect(&self.owner, &self.password, &self.name).await
+    }
+
     pub async fn as_superuser(&self) -> PgConnection {
         connect(SUPERUSER, SUPER_PASSWORD, &self.name).await
     }
@@ -171,6 +176,10 @@ impl Database {
 }
 
 async fn connect(role: &str, password: &str, database: &str) -> PgConnection {
+    try_connect(role, password, database).await.unwrap()
+}
+
+async fn try_connect(role: &str, password: &str, database: &str) -> Result<PgConnection, sqlx::Error> {
     let options = PgConnectOptions::new_without_pgpass()
         .host("127.0.0.1")
         .port(server().port)
@@ -178,7 +187,7 @@ async fn connect(role: &str, password: &str, database: &str) -> PgConnection {
         .password(password)
         .database(database)
         .ssl_mode(PgSslMode::Disable);
-    PgConnection::connect_with(&options).await.unwrap()
+    PgConnection::connect_with(&options).await
 }
 
 pub fn is_root() -> bool {

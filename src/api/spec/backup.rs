@@ -116,7 +116,7 @@ fn identity() -> String {
     "identity".into()
 }
 
-/// How many backups are kept. A new one that is proved makes older ones go; never one that an unfinished run needs.
+/// How many backups are kept. A new one that is proved makes older ones go; never one that an unfinished run needs, or one that can still be taken back.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Retain {

@@ -14,6 +14,9 @@ pub struct Database {
     /// A role that can only SELECT: preflight, plan and checks use it, and the plan is then *proved* read-only. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_secret_ref: Option<SecretRef>,
+    /// A role with CREATEDB that is a member of the roles that own the database and what is in it: a restore into a database beside the old one is made by it. Default: the role of `secretRef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_secret_ref: Option<SecretRef>,
     /// Encryption of the connection. Default: `VerifyFull` where a CA is known, else `Require`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,

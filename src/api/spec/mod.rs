@@ -39,7 +39,7 @@ pub use pods::PodTemplate;
 pub use preflight::{CommitFrom, EnvironmentCheck, EnvironmentMatch, Expectation, Preflight, Release, SqlCheck, WorkloadKind, WorkloadRef};
 pub use references::ConfigMapKeyRef;
 pub use rehearsal::Rehearsal;
-pub use rollback::{Rollback, RollbackMethod, RollbackTrigger};
+pub use rollback::{RestoreMode, Rollback, RollbackMethod, RollbackTrigger};
 pub use sensitive::{ExtraRules, OnMatch, SecretRule, SensitiveData};
 pub use source::{Join, JoinRows, JoinType, Parameter, Pick, PickWrite, Source};
 pub use throttle::{Throttle, ThrottleQuery};
@@ -74,6 +74,7 @@ use std::collections::BTreeMap;
     printcolumn = r#"{"name":"Message","type":"string","priority":1,"jsonPath":".status.message"}"#,
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name: at most 63 characters, so that it fits in a label"),
     validation = Rule::new(FROZEN).message(Message::Expression(FROZEN_MESSAGE.into())),
+    validation = Rule::new(REQUESTED).message(Message::Expression(REQUESTED_MESSAGE.into())),
     validation = Rule::new(LATCHED).message("spec.abort cannot be taken back once data has changed: the run is on its way back")
 )]
 #[serde(rename_all = "camelCase")]
@@ -166,12 +167,13 @@ const FROZEN: &str = concat!(
         "migrations",
         "approval",
         "verify",
-        "rollback",
         "featureFlag",
         "monitor",
         "backfill.job"
     ),
-    " && has(self.spec.backfill.sql) == has(oldSelf.spec.backfill.sql) && (!has(self.spec.backfill.sql) || (",
+    " && has(self.spec.rollback) == has(oldSelf.spec.rollback) && (!has(self.spec.rollback) || (",
+    same!("rollback.trigger", "rollback.method", "rollback.restore", "rollback.keepUndo"),
+    ")) && has(self.spec.backfill.sql) == has(oldSelf.spec.backfill.sql) && (!has(self.spec.backfill.sql) || (",
     same!(
         "backfill.sql.source",
         "backfill.sql.parameters",
@@ -186,8 +188,15 @@ const FROZEN: &str = concat!(
     ")))"
 );
 const FROZEN_MESSAGE: &str = "has(oldSelf.status.finishedAt) ? \
-'this run has finished and is never run again: what it says is what was done. Put its spec back, and give the changed one another metadata.name (or metadata.generateName, in a hook of a GitOps tool)' : \
+'this run has finished and is never run again: what it says is what was done. Only rollback.requested may still be changed. Put its spec back, and give the changed one another metadata.name (or metadata.generateName, in a hook of a GitOps tool)' : \
 'data has begun to change (status.mutationStarted): only suspend, abort, abandon, approvals, backfill.sql.batch, backfill.sql.throttle, backfill.sql.workers and notifications may still be changed; to change anything else, set spec.abort: true and create a new run'";
+/// A request is taken while the run's undo is kept. One that is there already, or is taken back, is let through.
+const REQUESTED: &str = "!has(self.spec.rollback) || !has(self.spec.rollback.requested) || !self.spec.rollback.requested \
+|| (has(oldSelf.spec.rollback) && has(oldSelf.spec.rollback.requested) && oldSelf.spec.rollback.requested) \
+|| (has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == 'Succeeded' && !has(oldSelf.status.closedAt))";
+const REQUESTED_MESSAGE: &str = "has(oldSelf.status) && has(oldSelf.status.closedAt) ? \
+'no undo of this run is kept any more (status.closedAt): what it wrote can only be put right by hand, or by restoring the backup in status.backup' : \
+'spec.rollback.requested takes back a run that has succeeded, and this one has not: set spec.abort: true to take back a run that is under way'";
 const LATCHED: &str = "!has(oldSelf.status) || !has(oldSelf.status.mutationStarted) || !oldSelf.status.mutationStarted \
 || !has(oldSelf.spec.abort) || !oldSelf.spec.abort || (has(self.spec.abort) && self.spec.abort)";
 

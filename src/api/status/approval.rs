@@ -56,6 +56,8 @@ pub enum Subject {
     Plan,
     /// What a restore would lose.
     Restore,
+    /// The rollback of a run that has succeeded.
+    Rollback,
 }
 
 /// A decision.

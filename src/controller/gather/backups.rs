@@ -1,4 +1,4 @@
-//! Which backups are needed: those of runs that have not ended.
+//! Which backups are needed: those of runs that have not ended, and of those that can still be taken back.
 
 use super::super::context::Context;
 use super::super::error::{ControllerError, call};
@@ -6,7 +6,7 @@ use crate::api::{BackfillRun, Phase};
 use kube::Api;
 use kube::api::ListParams;
 
-/// Where the backups of all unfinished runs lie, as their statuses say, of all namespaces that are served.
+/// Where the backups of all such runs lie, as their statuses say, of all namespaces that are served.
 pub(super) async fn in_use(context: &Context) -> Result<Vec<String>, ControllerError> {
     let namespaces = &context.config.watch_namespaces;
     let apis: Vec<Api<BackfillRun>> = match namespaces.as_slice() {
@@ -23,11 +23,16 @@ pub(super) async fn in_use(context: &Context) -> Result<Vec<String>, ControllerE
     Ok(paths)
 }
 
-/// A run whose way back failed still needs its backup, until a person says that it is right again.
+/// A run whose way back failed still needs its backup, until a person says that it is right again; one that has succeeded,
+/// until nothing leads back any more: a script's run is taken back by a restore.
 fn needed(run: &BackfillRun) -> Option<String> {
     let status = run.status.as_ref()?;
-    let over = status.phase.is_terminal() && (status.phase != Phase::RollbackFailed || run.spec.abandon);
-    status.backup.as_ref().filter(|_| !over).map(|backup| backup.path.clone())
+    let kept = match status.phase {
+        Phase::RollbackFailed => !run.spec.abandon,
+        Phase::Succeeded => !run.spec.abandon && status.undo_kept_until.is_some() && status.closed_at.is_none(),
+        phase => !phase.is_terminal(),
+    };
+    status.backup.as_ref().filter(|_| kept).map(|backup| backup.path.clone())
 }
 
 #[cfg(test)]
@@ -36,7 +41,11 @@ mod tests {
     use serde_json::json;
 
     fn run(phase: &str, abandon: bool) -> Option<String> {
-        let run = json!({
+        run_with(phase, abandon, &json!({}))
+    }
+
+    fn run_with(phase: &str, abandon: bool, more: &serde_json::Value) -> Option<String> {
+        let mut run = json!({
             "apiVersion": "backfill.dev/v1alpha1", "kind": "BackfillRun", "metadata": {"name": "run"},
             "spec": {
                 "abandon": abandon,
@@ -46,7 +55,20 @@ mod tests {
             },
             "status": {"phase": phase, "backup": {"path": "pvc/backups/a.dump"}},
         });
+        if let (Some(status), Some(more)) = (run["status"].as_object_mut(), more.as_object()) {
+            status.extend(more.clone());
+        }
         needed(&serde_json::from_value(run).unwrap())
+    }
+
+    #[test]
+    fn a_run_that_has_succeeded_needs_its_backup_while_it_can_be_taken_back() {
+        let kept = json!({"undoKeptUntil": "2026-12-01T00:00:00Z"});
+        let closed = json!({"undoKeptUntil": "2026-12-01T00:00:00Z", "closedAt": "2026-12-01T00:01:00Z"});
+        assert!(run_with("Succeeded", false, &kept).is_some());
+        assert!(run_with("Succeeded", true, &kept).is_none());
+        assert!(run_with("Succeeded", false, &closed).is_none());
+        assert!(run_with("RolledBack", false, &kept).is_none(), "what is kept then is the old database");
     }
 
     #[test]

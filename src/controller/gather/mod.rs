@@ -16,9 +16,9 @@ pub(super) use pod::told;
 use super::context::Context;
 use super::error::{ControllerError, call};
 use crate::api::status::{BackfillRunStatus, FlagIntent};
-use crate::api::{BackfillRun, Phase};
+use crate::api::{BackfillRun, Phase, REPORT_OF};
 use crate::flags;
-use crate::lifecycle::{self, FlagObservation, HolderObservation, Observed, Problem, ValidRun, report_name};
+use crate::lifecycle::{self, FlagObservation, HolderObservation, Observed, Problem, ValidRun, report_name, report_of};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{Api, ResourceExt as _};
 
@@ -31,7 +31,11 @@ pub(super) async fn observe(
 ) -> Result<Observed, ControllerError> {
     let mut observed = Observed::default();
     if status.phase.is_terminal() {
-        observed.report_written = status.report.is_some() || report_is_written(context, run).await?;
+        observed.report_written = status.report.is_some() || report_is_written(context, run, status).await?;
+        // The one step of a run that has ended: its undo is released.
+        if status.current_step.is_some() {
+            observed.step = job::observe(context, valid, status).await?;
+        }
         return Ok(observed);
     }
     observed.namespace_terminating = valid.meta.deleting && namespace_is_terminating(context, run).await?;
@@ -73,11 +77,14 @@ async fn flag(context: &Context, valid: &ValidRun) -> Option<FlagObservation> {
     })
 }
 
-async fn report_is_written(context: &Context, run: &BackfillRun) -> Result<bool, ControllerError> {
+async fn report_is_written(context: &Context, run: &BackfillRun, status: &BackfillRunStatus) -> Result<bool, ControllerError> {
     let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &run.namespace().unwrap_or_default());
     let map = call("reading the report", maps.get_opt(&report_name(&run.name_any()))).await?;
-    // A report of an earlier run of the same name is not ours.
-    Ok(map.is_some_and(|m| m.owner_references().iter().any(|o| Some(&o.uid) == run.metadata.uid.as_ref())))
+    // A report of an earlier run of the same name is not ours, and one of an earlier end (the run was taken back since) is old.
+    let end = Some(report_of(status));
+    Ok(map.is_some_and(|m| {
+        m.owner_references().iter().any(|o| Some(&o.uid) == run.metadata.uid.as_ref()) && m.annotations().get(REPORT_OF) == end.as_ref()
+    }))
 }
 
 async fn namespace_is_terminating(context: &Context, run: &BackfillRun) -> Result<bool, ControllerError> {

@@ -166,6 +166,13 @@ fn volumes(run: &ValidRun, start: &StartStep) -> (Vec<Value>, Vec<Value>) {
                 json!({"name": "plan-database", "mountPath": "/run/backfill/plan-database", "readOnly": true}),
             );
         }
+        let restores = matches!(start.step, Step::Preflight | Step::Restore | Step::Close);
+        if let Some(reference) = database.restore_secret_ref.as_ref().filter(|_| restores) {
+            mount(
+                secret("restore-database", reference),
+                json!({"name": "restore-database", "mountPath": "/run/backfill/restore-database", "readOnly": true}),
+            );
+        }
         if let Some(ca) = database.tls.as_ref().and_then(|t| t.ca_secret_ref.as_ref()) {
             let items = json!([{"key": ca.key, "path": "ca.crt"}]);
             let volume = json!({"name": "ca", "secret": {"secretName": ca.name, "items": items, "defaultMode": 0o440}});
@@ -201,7 +208,7 @@ const fn backup_access(step: Step) -> Option<bool> {
     match step {
         Step::Preflight | Step::Backup | Step::Plan | Step::Replan | Step::Restore => Some(false),
         Step::Rehearse | Step::Apply | Step::Verify | Step::LossAccount => Some(true),
-        Step::Claim | Step::Monitor | Step::Undo | Step::DryRun | Step::Migrate | Step::Script | Step::Test => None,
+        Step::Claim | Step::Close | Step::Monitor | Step::Undo | Step::DryRun | Step::Migrate | Step::Script | Step::Test => None,
     }
 }
 

@@ -4,7 +4,10 @@
 //! values come back. The ledger describes what it holds, so that nothing else is needed.
 
 mod part;
+mod release;
 mod statement;
+
+pub use release::release_undo;
 
 use super::apply::Retries;
 use super::connector::{ConnectRefused, Connector};
@@ -12,7 +15,7 @@ use super::ledger::{Ledger, LedgerError, State, release};
 use crate::postgres::{describe, is_connection_loss, sqlstate};
 use part::{Part, parts};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use statement::{Batch, count_changed, undo_part};
+use statement::{Batch, count_changed, count_not_as_before, undo_part};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +34,12 @@ pub enum UndoError {
     /// A table or column is gone.
     #[error("{0} is not there any more: undo what removed it, or restore the backup")]
     TargetGone(String),
+    /// What undo needs was deleted.
+    #[error("the undo of this run was released: nothing is kept to put its rows back with")]
+    Released,
+    /// A run that is being taken back, or was, is not closed.
+    #[error("the run is {0} in the ledger, and no longer applied: its undo stays")]
+    NotApplied(String),
     /// A statement failed.
     #[error("a statement failed: {}", describe(.0))]
     Database(#[from] sqlx::Error),
@@ -51,7 +60,7 @@ impl UndoError {
         let database = match self {
             Self::Connect(refused) => return refused.may_pass,
             Self::Ledger(LedgerError::Database(error)) | Self::Database(error) => error,
-            Self::Ledger(_) | Self::TargetGone(_) | Self::GaveUp { .. } => return false,
+            Self::Ledger(_) | Self::TargetGone(_) | Self::Released | Self::NotApplied(_) | Self::GaveUp { .. } => return false,
         };
         let transient = |code: String| matches!(code.as_str(), "40001" | "40P01" | "55P03" | "57014" | "25006");
         is_connection_loss(database) || sqlstate(database).is_some_and(transient)
@@ -159,6 +168,9 @@ async fn work(
 async fn begin(connection: &mut PgConnection, ledger: &Ledger) -> Result<i64, UndoError> {
     let mut transaction = connection.begin().await?;
     let epoch = ledger.raise_epoch(&mut transaction).await?;
+    if ledger.run(&mut transaction).await?.state == State::Closed.as_str() {
+        return Err(UndoError::Released);
+    }
     ledger.set_state(&mut transaction, State::Undoing).await?;
     transaction.commit().await?;
     Ok(epoch)
@@ -214,6 +226,29 @@ async fn counts(connection: &mut PgConnection, ledger: &Ledger) -> Result<Undone
         None => format!("{} (row is gone)", super::row::show(key)),
     };
     Ok(Undone { undone: all - skipped, skipped, skipped_keys: keys.iter().map(named).collect() })
+}
+
+/// Rows that were put back and are not as they were before the run: a trigger of the application changed them on the way, or
+/// somebody wrote them since.
+///
+/// # Errors
+/// [`UndoError`].
+pub async fn not_as_before(connection: &mut PgConnection, ledger: &Ledger) -> Result<i64, UndoError> {
+    if !known(connection, ledger).await? {
+        return Ok(0);
+    }
+    let sql =
+        format!("SELECT range, batch FROM {} WHERE run_uid = $1 AND undone_at IS NOT NULL ORDER BY range, batch", ledger.table("batches"));
+    let batches: Vec<(i64, i64)> =
+        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_all(&mut *connection).await?;
+    let mut differing = 0;
+    for (range, batch) in batches {
+        let batch = Batch { range, batch };
+        for part in parts(connection, ledger, batch).await? {
+            differing += count_not_as_before(connection, ledger, batch, &part).await?;
+        }
+    }
+    Ok(differing)
 }
 
 /// Written rows that are no longer as the run left them.

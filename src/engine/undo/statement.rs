@@ -56,11 +56,35 @@ pub(super) async fn count_changed(connection: &mut PgConnection, ledger: &Ledger
     query.bind(1_i64).bind(i64::MAX).fetch_one(connection).await.map_err(|error| part.gone(error))
 }
 
+/// Rows that were put back and are not as they were before the run: a trigger changed them, or somebody wrote since.
+pub(super) async fn count_not_as_before(
+    connection: &mut PgConnection,
+    ledger: &Ledger,
+    batch: Batch,
+    part: &Part,
+) -> Result<i64, UndoError> {
+    let sql = format!(
+        "{} SELECT count(*) FROM u LEFT JOIN {} AS t ON {} WHERE {} AND NOT coalesce({}, false)",
+        part.rows(ledger),
+        part.table,
+        part.key_equals(),
+        wanted(ledger),
+        part.as_before()
+    );
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
+    query.bind(1_i64).bind(i64::MAX).fetch_one(connection).await.map_err(|error| part.gone(error))
+}
+
+/// True of a row that was not left alone.
+fn wanted(ledger: &Ledger) -> String {
+    let skipped = ledger.table("skipped");
+    format!("NOT EXISTS (SELECT FROM {skipped} d WHERE d.run_uid = $1 AND d.range = $2 AND d.batch = $3 AND d.place = u.place)")
+}
+
 impl Part {
     async fn undo(&self, connection: &mut PgConnection, ledger: &Ledger, batch: Batch, rows: Rows) -> Result<(), UndoError> {
         let skipped = ledger.table("skipped");
-        let wanted =
-            format!("NOT EXISTS (SELECT FROM {skipped} d WHERE d.run_uid = $1 AND d.range = $2 AND d.batch = $3 AND d.place = u.place)");
+        let wanted = wanted(ledger);
         let statement = match self.action {
             Action::Update | Action::Entry => {
                 let sets = if self.action == Action::Entry { self.set_entry() } else { self.set_columns() };
@@ -97,7 +121,7 @@ impl Part {
             audit = self.audit_entries(),
             seq = self.seq,
             action = self.action.as_str(),
-            changed = self.changed(),
+            changed = self.changed(&wanted),
             table = self.table,
             key = self.key_equals(),
         );
@@ -187,8 +211,26 @@ impl Part {
         }
     }
 
+    /// True of a row that is as it was before the run.
+    fn as_before(&self) -> String {
+        let same =
+            |(n, column): (usize, &Typed)| format!("t.{}::text IS NOT DISTINCT FROM u.b{n}::{}::text", quote(&column.name), column.kind);
+        match self.action {
+            Action::Insert => self.is_missing(),
+            Action::Update => self.compared().map(same).chain([format!("NOT {}", self.is_missing())]).collect::<Vec<_>>().join(" AND "),
+            Action::Delete => self.columns.iter().enumerate().map(same).collect::<Vec<_>>().join(" AND "),
+            Action::Entry => self.columns.first().map_or_else(
+                || "true".into(),
+                |column| {
+                    let at = at_path(&format!("t.{}", quote(&column.name)), &self.path);
+                    format!("{at} IS NOT DISTINCT FROM u.b0::jsonb")
+                },
+            ),
+        }
+    }
+
     /// Names of the columns that are not as the run left them.
-    fn changed(&self) -> String {
+    fn changed(&self, wanted: &str) -> String {
         let of = match self.action {
             Action::Insert => vec![format!("CASE WHEN t.ctid IS NOT NULL AND NOT ({}) THEN 'the row' END", self.as_left())],
             Action::Delete => vec!["'there is another row'".to_owned()],
@@ -202,7 +244,11 @@ impl Part {
             }
         };
         let there = if self.action == Action::Delete { "true".to_owned() } else { format!("NOT {}", self.is_missing()) };
-        format!("CASE WHEN {there} THEN array_remove(ARRAY[{}]::text[], NULL) ELSE '{{}}'::text[] END", of.join(", "))
+        // A row that the statement's snapshot still shows as the run left it was written by somebody else while we waited for it.
+        format!(
+            "CASE WHEN {there} THEN coalesce(nullif(array_remove(ARRAY[{}]::text[], NULL), '{{}}'), CASE WHEN {wanted} THEN ARRAY['written meanwhile'] ELSE '{{}}' END) ELSE '{{}}'::text[] END",
+            of.join(", ")
+        )
     }
 
     /// Columns that decide go back; values of the moment (`updated_at`) only where they, too, are as the run left them: the

@@ -1,6 +1,6 @@
-//! Waiting for people: for a plan, or for what a restore would lose.
+//! Waiting for people: for a plan, for what a restore would lose, or for the rollback of a run that has succeeded.
 
-use super::{rehearsal, rolling_back, terminal};
+use super::{finished, rehearsal, rolling_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::status::{PlanStatus, Subject};
@@ -70,13 +70,18 @@ fn approved_plan(pass: &Pass<'_>) -> bool {
 
 fn approved(pass: &mut Pass<'_>) {
     pass.go_on();
-    let counted = pass.status.approvals.iter().filter(|a| approval::proved_enough(pass, a));
+    let subject = pass.status.awaiting.as_ref().map(|a| a.subject);
+    let counted = pass.status.approvals.iter().filter(|a| Some(a.subject) == subject && approval::proved_enough(pass, a));
     let users: Vec<String> = counted.map(|a| format!("{} ({})", a.user, a.identity.as_str())).collect();
     let message = format!("approved by {}", users.join(", "));
     pass.set(ConditionType::Approved, Truth::True, "Approved", &message);
-    if pass.status.awaiting.as_ref().map(|a| a.subject) == Some(Subject::Restore) {
-        pass.status.awaiting = None;
-        return rolling_back::restore(pass, "RestoreApproved");
+    match subject {
+        Some(Subject::Restore) => {
+            pass.status.awaiting = None;
+            return rolling_back::restore(pass, "RestoreApproved");
+        }
+        Some(Subject::Rollback) => return rolling_back::begin_requested(pass, &message),
+        Some(Subject::Plan) | None => {}
     }
     // What is asked for by now is in the spec, and an approval is worth no more than the proof that it saw.
     if !pass.status.mutation_started && rehearsal::is_due(pass) {
@@ -138,12 +143,14 @@ fn refused(pass: &mut Pass<'_>, phase: Phase, reason: &str, message: &str) {
     match pass.status.awaiting.take().map(|a| a.subject) {
         Some(Subject::Restore) => {
             let message = format!(
-                "the restore was not approved ({message}): the data stays as it is; restore by hand with the backup in status.backup, then set spec.abandon: true"
+                "the restore was not approved ({message}): the data stays as it is. What to do: {}",
+                rolling_back::what_to_do(pass)
             );
             terminal::end(pass, Phase::RollbackFailed, reason, &message);
         }
-        _ if pass.status.mutation_started => rolling_back::begin(pass, reason, message),
-        _ => terminal::end(pass, phase, reason, &format!("{message}: nothing was changed")),
+        Some(Subject::Rollback) => finished::refused(pass, reason, message),
+        Some(Subject::Plan) | None if pass.status.mutation_started => rolling_back::begin(pass, reason, message),
+        Some(Subject::Plan) | None => terminal::end(pass, phase, reason, &format!("{message}: nothing was changed")),
     }
 }
 

@@ -4,6 +4,7 @@ pub(super) mod applying;
 pub(super) mod awaiting_approval;
 pub(super) mod backing_up;
 pub(super) mod enabling_flag;
+pub(super) mod finished;
 pub(super) mod flag_reverted;
 pub(super) mod migrating;
 pub(super) mod monitoring;
@@ -58,6 +59,8 @@ pub(super) fn step_ended(pass: &mut Pass<'_>, step: Step, index: i32, ended: Ste
         Step::Undo => rolling_back::undo_ended(pass, ended),
         Step::LossAccount => rolling_back::loss_account_ended(pass, ended),
         Step::Restore => rolling_back::restore_ended(pass, ended),
+        // Driven by the phase that it belongs to, which is terminal.
+        Step::Close => {}
     }
 }
 

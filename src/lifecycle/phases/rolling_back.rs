@@ -3,6 +3,7 @@
 use super::{flag_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
+use crate::api::duration;
 use crate::api::spec::{RollbackMethod, RollbackTrigger};
 use crate::api::status::{BackfillRunStatus, CheckResult, CheckStatus, RollbackStatus, Step, Subject};
 use crate::lifecycle::pass::Pass;
@@ -11,14 +12,26 @@ use crate::lifecycle::{after, approval};
 use crate::protocol::{Outcome, StepReport, Verdict};
 use std::time::Duration;
 
+/// The reason with which a restore ends that would lose something else than was approved. Nothing was changed.
+const LOSS_CHANGED: &str = "LossChanged";
+
 /// Goes back: because the run failed, or because of an abort. Where the trigger is manual, a person has to say so first.
 pub(in crate::lifecycle) fn begin(pass: &mut Pass<'_>, reason: &str, message: &str) {
     pass.status.awaiting = None;
     pass.status.waiting_for = None;
-    pass.status.rollback = Some(RollbackStatus { reason: format!("{reason}: {message}"), ..RollbackStatus::default() });
+    let began_at = Some(pass.now);
+    pass.status.rollback = Some(RollbackStatus { reason: format!("{reason}: {message}"), began_at, ..RollbackStatus::default() });
     pass.enter(Phase::RollingBack, reason, message);
     // The entry only writes down that the way back begins; the next pass takes the first step on it.
     pass.set(ConditionType::RolledBack, Truth::Unknown, reason, message);
+}
+
+/// Goes back because people asked for it after the run had succeeded.
+pub(super) fn begin_requested(pass: &mut Pass<'_>, approved_by: &str) {
+    begin(pass, "RollbackRequested", approved_by);
+    if let Some(rollback) = pass.status.rollback.as_mut() {
+        rollback.requested = true;
+    }
 }
 
 /// True while people are asked about a restore.
@@ -33,7 +46,8 @@ pub(super) fn idle(pass: &mut Pass<'_>) {
     if !begun(&pass.status) {
         return rolled_back(pass, "nothing had been written");
     }
-    let manual = pass.run.spec.rollback.trigger == RollbackTrigger::Manual && pass.status.abort.is_none();
+    let requested = pass.status.rollback.as_ref().is_some_and(|rollback| rollback.requested);
+    let manual = pass.run.spec.rollback.trigger == RollbackTrigger::Manual && pass.status.abort.is_none() && !requested;
     if manual {
         let why = pass.status.rollback.as_ref().map(|r| r.reason.clone()).unwrap_or_default();
         pass.stall(
@@ -144,6 +158,14 @@ pub(super) fn restore_ended(pass: &mut Pass<'_>, ended: StepEnded) {
     let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Restore, 0) };
     if let Some(StepReport::Restore(report)) = report.map(|r| *r) {
         note_checks(pass, report.checks);
+        if let Some(rollback) = pass.status.rollback.as_mut() {
+            rollback.old_database = report.old_database;
+        }
+    }
+    if verdict.reason == LOSS_CHANGED {
+        // What was approved is not what would be lost now: it is drawn up again, and asked about again.
+        pass.event(true, LOSS_CHANGED, &verdict.message);
+        return pass.begin(Step::LossAccount, 0);
     }
     if verdict.outcome == Outcome::Passed {
         rolled_back(pass, &verdict.message);
@@ -157,21 +179,60 @@ fn note_checks(pass: &mut Pass<'_>, checks: Vec<CheckStatus>) {
     pass.status.checks.extend(checks);
 }
 
+/// In commands, from looking to letting go.
+pub(super) fn what_to_do(pass: &Pass<'_>) -> String {
+    let (identity, spec) = (&pass.run.meta.identity, &pass.run.spec);
+    let (namespace, name) = (&identity.namespace, &identity.name);
+    let mut steps = vec![format!("1. look: kubectl -n {namespace} get backfillrun {name} -o jsonpath='{{.status.checks}}'")];
+    if spec.backfill.sql.is_some() {
+        steps.push(format!(
+            "2. in the database, the rows that can be put back by hand, with their old values: SELECT table_name, key, before FROM {}.undo_rows WHERE run_uid = '{}' ORDER BY range DESC, batch DESC, seq DESC, place;",
+            spec.database.ledger_schema, identity.uid
+        ));
+    }
+    if let Some(backup) = &pass.status.backup {
+        steps.push(format!(
+            "{}. or the backup {} (sha256 {}, {}), which takes everything back that was written since: pg_restore --list {}, then as docs/operations.md says under Restoring by hand",
+            steps.len() + 1,
+            backup.path,
+            backup.sha256,
+            backup.restore_with,
+            backup.file
+        ));
+    }
+    steps.push(format!(
+        "{}. when the data is right, let the run go: kubectl -n {namespace} patch backfillrun {name} --type merge -p '{{\"spec\":{{\"abandon\":true}}}}' (spec.abandon)",
+        steps.len() + 1
+    ));
+    steps.join(" ")
+}
+
 fn rolled_back(pass: &mut Pass<'_>, message: &str) {
     let bad = pass.status.checks.iter().find(|c| c.phase == Phase::RollingBack && c.result == CheckResult::Failed).cloned();
     if let Some(check) = bad {
         return rollback_failed(pass, "ChecksFailed", &format!("{}: {}", check.name, check.message));
     }
     let why = pass.status.rollback.as_ref().map(|r| r.reason.clone()).unwrap_or_default();
+    let took = over(pass);
+    let flag = pass.status.flag.as_ref().filter(|flag| flag.restored_at.is_some());
+    let flag = flag.map(|flag| format!("; the flag is back at {}", flag.previous)).unwrap_or_default();
     pass.set(ConditionType::RolledBack, Truth::True, "RolledBack", message);
-    terminal::end(pass, Phase::RolledBack, "RolledBack", &format!("{message} ({why})"));
+    terminal::end(pass, Phase::RolledBack, "RolledBack", &format!("{message}, in {took}{flag} ({why})"));
+}
+
+/// The way back has ended; answers how long it took.
+fn over(pass: &mut Pass<'_>) -> String {
+    let now = pass.now;
+    let Some(rollback) = pass.status.rollback.as_mut() else { return duration::display(Duration::ZERO) };
+    rollback.ended_at = Some(now);
+    let took = rollback.began_at.map(|began| now.duration_since(began));
+    duration::display(took.and_then(|took| Duration::try_from(took).ok()).unwrap_or_default())
 }
 
 fn rollback_failed(pass: &mut Pass<'_>, reason: &str, message: &str) {
+    over(pass);
     pass.set(ConditionType::RolledBack, Truth::False, reason, message);
-    let backup = pass.status.backup.as_ref().map(|b| b.path.clone()).unwrap_or_default();
-    let next =
-        format!("{message}. What to do: look at the database; the backup is {backup}; when the data is right, set spec.abandon: true");
+    let next = format!("{message}. What to do: {}", what_to_do(pass));
     terminal::end(pass, Phase::RollbackFailed, reason, &next);
     pass.look_again(Duration::from_mins(1));
 }

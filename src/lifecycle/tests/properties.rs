@@ -19,7 +19,7 @@ fn allowed(from: Phase, to: Phase) -> bool {
         P::BackingUp => &[P::Planning, P::AwaitingApproval, P::Preflight, P::Migrating, P::Applying, P::RollingBack],
         P::Planning => &[P::AwaitingApproval, P::Succeeded, P::Preflight],
         P::AwaitingApproval => {
-            &[P::Migrating, P::Applying, P::BackingUp, P::Preflight, P::Denied, P::Expired, P::RollingBack, P::RollbackFailed]
+            &[P::Migrating, P::Applying, P::BackingUp, P::Preflight, P::Denied, P::Expired, P::RollingBack, P::RollbackFailed, P::Succeeded]
         }
         P::Migrating => &[P::Applying, P::AwaitingApproval, P::BackingUp, P::RollingBack, P::Succeeded],
         P::Applying => &[P::Applying, P::Verifying, P::AwaitingApproval, P::BackingUp, P::RollingBack, P::Succeeded],
@@ -27,7 +27,9 @@ fn allowed(from: Phase, to: Phase) -> bool {
         P::EnablingFlag => &[P::Monitoring, P::Succeeded, P::RollingBack],
         P::Monitoring => &[P::Succeeded, P::RollingBack],
         P::RollingBack => &[P::RolledBack, P::RollbackFailed, P::AwaitingApproval],
-        P::Succeeded | P::Failed | P::Denied | P::Expired | P::Aborted | P::RolledBack | P::RollbackFailed => return false,
+        // The one edge out of an end: people asked for the rollback.
+        P::Succeeded => return to == P::AwaitingApproval,
+        P::Failed | P::Denied | P::Expired | P::Aborted | P::RolledBack | P::RollbackFailed => return false,
     };
     to_failed || follows.contains(&to)
 }
@@ -53,6 +55,7 @@ enum Person {
     Delete,
     ChangeSpec,
     Abandon,
+    AskBack(bool),
 }
 
 fn person() -> impl Strategy<Value = Person> {
@@ -64,6 +67,8 @@ fn person() -> impl Strategy<Value = Person> {
         1 => Just(Person::Delete),
         1 => Just(Person::ChangeSpec),
         1 => Just(Person::Abandon),
+        3 => Just(Person::AskBack(true)),
+        1 => Just(Person::AskBack(false)),
     ]
 }
 
@@ -95,6 +100,11 @@ fn does(world: &mut World, person: &Person) {
         Person::Delete => {
             let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now);
             world.run.metadata.deletion_timestamp.get_or_insert(now);
+        }
+        // The API server takes it of a run that has succeeded, and is not closed, and of no other.
+        Person::AskBack(ask) => {
+            let possible = world.phase() == Phase::Succeeded && world.status().closed_at.is_none();
+            world.run.spec.rollback.requested = *ask && (possible || world.run.spec.rollback.requested);
         }
         // After the point of no return the API server refuses it.
         Person::ChangeSpec if started => {}
@@ -143,7 +153,11 @@ proptest! {
             let before = world.status();
             let decision = world.pass(crashes.get(pass).copied().unwrap_or(false));
             check_rules(&world, &before, decision.effect.as_ref().filter(|_| true));
-            prop_assert!(!before.phase.is_terminal() || before.phase == decision.status.phase, "a terminal phase is not rewritten");
+            let asked_back = before.phase == Phase::Succeeded && world.run.spec.rollback.requested && before.closed_at.is_none();
+            prop_assert!(
+                !before.phase.is_terminal() || before.phase == decision.status.phase || asked_back,
+                "a terminal phase is not rewritten, but that of a run which is asked back"
+            );
             prop_assert!(!before.mutation_started || decision.status.mutation_started, "the point of no return is latched");
             prop_assert!(before.abort.is_none() || decision.status.abort.is_some(), "an abort is latched");
             for change in decision.status.history.iter().skip(before.history.len()) {

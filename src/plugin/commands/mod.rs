@@ -5,6 +5,7 @@ pub(super) mod decide;
 pub(super) mod logs;
 mod patience;
 pub(super) mod review;
+pub(super) mod rollback;
 pub(super) mod status;
 pub(super) mod steer;
 pub(super) mod wait;

@@ -65,6 +65,7 @@ fn question(page: &mut Page, awaiting: &AwaitingStatus, now: Timestamp) {
     let subject = match awaiting.subject {
         Subject::Plan => "the plan",
         Subject::Restore => "a restore, with what it loses",
+        Subject::Rollback => "to take the run back",
     };
     page.fact("asked", &format!("{subject}: {}", text::line(&awaiting.question)));
     page.fact("digest", &text::line(&awaiting.digest));
@@ -215,6 +216,7 @@ fn surroundings(page: &mut Page, run: &BackfillRun, status: &BackfillRunStatus) 
     }
     let ahead = match status.awaiting.as_ref().map(|awaiting| awaiting.subject) {
         Some(Subject::Restore) => Step::Restore,
+        Some(Subject::Rollback) => Step::Undo,
         Some(Subject::Plan) | None => Step::Apply,
     };
     // The step has no estimate of its own before it begins.
@@ -269,10 +271,12 @@ fn rehearsed(page: &mut Page, rehearsal: &RehearsalStatus) {
 
 fn decisions(page: &mut Page, status: &BackfillRunStatus) {
     page.section("Decided so far");
-    if status.approvals.is_empty() {
+    let asked = status.awaiting.as_ref().map(|awaiting| &awaiting.digest);
+    let decided: Vec<_> = status.approvals.iter().filter(|approval| asked.is_none_or(|digest| *digest == approval.digest)).collect();
+    if decided.is_empty() {
         page.line("  nobody has");
     }
-    for approval in &status.approvals {
+    for approval in decided {
         let (ink, word) = match approval.decision {
             Approval::Approve => (Ink::Good, "approves"),
             Approval::Deny => (Ink::Bad, "denies"),

@@ -5,7 +5,7 @@ use crate::steps::backup_store::{BackupStore, Manifest, StoreError, manifest};
 use std::collections::BTreeMap;
 
 /// Removes what is more than the last `last` good backups of this database, within the folder of the spec. What is not
-/// whole does not count as one of them, and is left to its own run; what an unfinished run needs stays. Answers how many
+/// whole does not count as one of them, and is left to its own run; what a run still needs stays. Answers how many
 /// were removed.
 ///
 /// # Errors

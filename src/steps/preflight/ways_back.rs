@@ -1,11 +1,15 @@
-//! The ways back that the role allows: row by row, or the dump in place.
+//! The ways back that role and server allow: row by row, the dump beside the database, the dump in place.
 
 use super::findings::Findings;
 use super::{Cut, unmeasured};
-use crate::api::spec::RollbackMethod;
+use crate::api::spec::{RestoreMode, RollbackMethod};
+use crate::postgres::ConnectError;
+use crate::protocol::{RESTORE_IN_PLACE, RESTORE_SWAP};
 use crate::steps::StepContext;
-use sqlx::Row as _;
+use crate::steps::restore::obstacles;
+use crate::steps::session::{Role, Session, SessionError};
 use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Row as _};
 
 const NAME: &str = "ways-back";
 
@@ -41,31 +45,70 @@ const FOREIGN: &str = "
       SELECT 'large object ' || l.oid FROM pg_largeobject_metadata l WHERE NOT pg_has_role(l.lomowner, 'USAGE')
     ) foreigners";
 
-/// Answers the ways back; none at all, or not the one that the spec wants, stalls.
+/// Answers the ways back, those first that lose least; none at all, or not the one that the spec wants, stalls.
 pub(super) async fn check(context: &StepContext, connection: &mut PgConnection, findings: &mut Findings) -> Result<Vec<String>, Cut> {
     let spec = &context.input.spec;
+    let mut ways = Vec::new();
+    let mut closed: Vec<String> = Vec::new();
     // Rights on the rows and on the ledger are checks of their own.
-    let mut ways = if spec.backfill.sql.is_some() { vec!["Undo".to_owned()] } else { Vec::new() };
-    let row = match sqlx::query(FOREIGN).bind(&spec.database.ledger_schema).fetch_one(connection).await {
-        Ok(row) => row,
-        Err(error) => return unmeasured(&error, NAME, findings).map(|()| ways),
-    };
-    let (foreign, role): (i64, String) = (row.try_get("foreign")?, row.try_get("role")?);
-    if foreign == 0 {
-        ways.push("Restore".to_owned());
-        findings.passed(NAME, ways.join(", "));
-        return Ok(ways);
+    if spec.backfill.sql.is_some() {
+        ways.push("Undo".to_owned());
     }
-    let which: Vec<String> = row.try_get("which")?;
-    let why = format!(
-        "a restore would have to drop and make what does not belong to {role} ({foreign}: {}): make it the owner, or a member of the owning roles (GRANT owner TO {role};)",
-        which.join(", ")
-    );
-    let restore_wanted = spec.rollback.method == RollbackMethod::Restore;
-    if restore_wanted || ways.is_empty() {
-        findings.stalled(NAME, "NoWayBack", why);
+    let beside = beside(context).await?;
+    if beside.is_empty() {
+        ways.push(RESTORE_SWAP.to_owned());
     } else {
-        findings.inconclusive(NAME, format!("{} only; {why}", ways.join(", ")));
+        closed.push(format!("no restore beside the database: {}", beside.join("; ")));
+    }
+    match in_place(context, connection).await {
+        Ok(None) => ways.push(RESTORE_IN_PLACE.to_owned()),
+        Ok(Some(why)) => closed.push(why),
+        Err(error) => return unmeasured(&error, NAME, findings).map(|()| ways),
+    }
+    let restores: Vec<&str> = [RESTORE_SWAP, RESTORE_IN_PLACE].into_iter().filter(|way| ways.iter().any(|w| w == way)).collect();
+    let wanted = match spec.rollback.restore {
+        Some(RestoreMode::Swap) => restores.contains(&RESTORE_SWAP),
+        Some(RestoreMode::InPlace) => restores.contains(&RESTORE_IN_PLACE),
+        None => spec.rollback.method != RollbackMethod::Restore || !restores.is_empty(),
+    };
+    if !wanted || ways.is_empty() {
+        findings.stalled(NAME, "NoWayBack", closed.join(". "));
+    } else if restores.is_empty() {
+        findings.inconclusive(NAME, format!("{} only; {}", ways.join(", "), closed.join(". ")));
+    } else if closed.is_empty() {
+        findings.passed(NAME, ways.join(", "));
+    } else {
+        findings.passed(NAME, format!("{}; {}", ways.join(", "), closed.join(". ")));
     }
     Ok(ways)
+}
+
+/// What stands in the way of a restore beside the database, asked as the role that would make it.
+async fn beside(context: &StepContext) -> Result<Vec<String>, Cut> {
+    let asked = async {
+        let main = Session::of(context, Role::Main)?;
+        Session::of(context, Role::Restore)?.to(&main.credentials.database).connect().await
+    };
+    let mut connection = match asked.await {
+        Ok(connection) => connection,
+        Err(SessionError::Connect(ConnectError::ServerNotReady { detail })) => return Err(Cut::Lost(detail)),
+        Err(error) => return Ok(vec![error.to_string()]),
+    };
+    let obstacles = obstacles(&mut connection).await?;
+    let _ = connection.close().await;
+    Ok(obstacles)
+}
+
+/// Why the dump cannot be restored in place.
+async fn in_place(context: &StepContext, connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    let row = sqlx::query(FOREIGN).bind(&context.input.spec.database.ledger_schema).fetch_one(connection).await?;
+    let (foreign, role): (i64, String) = (row.try_get("foreign")?, row.try_get("role")?);
+    if foreign == 0 {
+        return Ok(None);
+    }
+    let which: Vec<String> = row.try_get("which")?;
+    Ok(Some(format!(
+        "a restore in place would have to drop and make what does not belong to {role} ({foreign}: {}): make it the owner, or a member of the owning roles (GRANT owner TO {role};)",
+        which.join(", ")
+    )))
 }

@@ -7,6 +7,7 @@ use super::space;
 use crate::api::quantity;
 use crate::postgres::archive::{self, Archive, Entry};
 use crate::postgres::clients;
+use crate::postgres::restore_exit::is_harmless;
 use crate::postgres::tools::{complaint, drain, not_run};
 use crate::steps::StepContext;
 use sqlx::Connection as _;
@@ -16,8 +17,6 @@ use std::time::{Duration, Instant};
 
 /// What is never restored: it leads to other servers, and a copy must not work there. User mappings hold passwords, too.
 const NEVER: &[&str] = &["SUBSCRIPTION ", "SUBSCRIPTION TABLE ", "USER MAPPING ", "DATABASE"];
-/// Said by clients from 17 on to servers before it, which do not know the setting and need not.
-const HARMLESS: &str = "unrecognized configuration parameter \"transaction_timeout\"";
 
 /// What is restored, and what is not.
 pub(super) struct Contents {
@@ -106,8 +105,8 @@ fn judge(success: bool, stderr: &str, context: &StepContext) -> Result<(), Rehea
         return Ok(());
     }
     let errors: Vec<&str> = stderr.lines().filter(|line| line.contains("error: ")).collect();
-    let others: Vec<&str> = errors.iter().copied().filter(|line| !line.contains(HARMLESS)).collect();
-    if others.is_empty() && errors.iter().any(|line| line.contains(HARMLESS)) {
+    let others: Vec<&str> = errors.iter().copied().filter(|line| !is_harmless(line)).collect();
+    if others.is_empty() && errors.iter().any(|line| is_harmless(line)) {
         return Ok(());
     }
     let says = |texts: &[&str]| others.iter().any(|line| texts.iter().any(|text| line.contains(text)));

@@ -1,9 +1,11 @@
 //! Why the dump is not restored, and what kind of end that is.
 
 use crate::postgres::archive::ArchiveError;
+use crate::postgres::clients::ClientError;
 use crate::postgres::{ToolError, describe, is_connection_loss};
 use crate::protocol::Outcome;
 use crate::steps::backup_store::StoreError;
+use crate::steps::loss_account::LossError;
 use crate::steps::session::SessionError;
 use thiserror::Error;
 
@@ -16,6 +18,9 @@ pub enum RestoreError {
     /// A tool cannot be used.
     #[error("{0}")]
     Tool(#[from] ToolError),
+    /// No client fits the server.
+    #[error("{0}")]
+    Client(#[from] ClientError),
     /// The dump cannot be listed.
     #[error("{0}")]
     Archive(#[from] ArchiveError),
@@ -33,6 +38,36 @@ pub enum RestoreError {
     RestoreRefused {
         /// What psql or `pg_restore` said.
         detail: String,
+    },
+    /// What would be lost cannot be said.
+    #[error("what the restore would lose cannot be compared with what was approved: {0}")]
+    LossUnknown(#[source] Box<LossError>),
+    /// Something else would be lost than was approved.
+    #[error(
+        "since the loss account was approved something else was written (now in the account: {tables}): it is drawn up again. Stop the application's writes before you approve it"
+    )]
+    LossChanged {
+        /// Tables of the account as it is now.
+        tables: String,
+    },
+    /// A database beside the old one is not possible.
+    #[error("a restore beside the old database is not possible: {}. Set that right, or set spec.abandon: true and restore by hand", .0.join("; "))]
+    SwapImpossible(Vec<String>),
+    /// A database of that name is there and is not ours.
+    #[error("there is a database {name} already, which no restore of this run made: rename it")]
+    DatabaseInTheWay {
+        /// Its name.
+        name: String,
+    },
+    /// Sessions that cannot be ended.
+    #[error(
+        "the databases were not swapped, because sessions stay connected that the role may not end ({who}): end them, or GRANT pg_signal_backend TO {role};"
+    )]
+    SessionsRemain {
+        /// Whose.
+        who: String,
+        /// The role of the restore.
+        role: String,
     },
     /// Locks were not to be had.
     #[error(
@@ -59,28 +94,43 @@ impl RestoreError {
         match self {
             Self::Session(error) => error.reason(),
             Self::Tool(error) => error.reason(),
+            Self::Client(error) => error.reason(),
             Self::Archive(error) => error.reason(),
             Self::PreparationFailed(_) => "PreparationFailed",
             Self::Store(error) => error.reason(),
             Self::ScratchUnwritable(_) => "ScratchUnwritable",
             Self::RestoreRefused { .. } => "RestoreRefused",
+            Self::LossUnknown(error) => error.reason(),
+            Self::LossChanged { .. } => "LossChanged",
+            Self::SwapImpossible(_) => "SwapImpossible",
+            Self::DatabaseInTheWay { .. } => "DatabaseInTheWay",
+            Self::SessionsRemain { .. } => "SessionsRemain",
             Self::RestoreBlocked { .. } => "RestoreBlocked",
             Self::RestoreLost { .. } => "RestoreLost",
             Self::Stopped => "Stopped",
         }
     }
 
-    /// How the step ends. Nothing here is a verdict: the database is as it was, and a person or time can help.
+    /// How the step ends. But for changed losses nothing here is a verdict: the database is as it was, and a person or time can help.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Session(error) => error.outcome(),
             Self::Store(error) => error.outcome(),
+            Self::LossUnknown(error) => error.outcome(),
+            // A verdict, so that the account is drawn up again.
+            Self::LossChanged { .. } => Outcome::Failed,
             Self::PreparationFailed(error) if is_connection_loss(error) => Outcome::Lost,
             Self::RestoreBlocked { .. } | Self::RestoreLost { .. } => Outcome::Lost,
             Self::Stopped => Outcome::Stopped,
-            Self::Tool(_) | Self::Archive(_) | Self::PreparationFailed(_) | Self::ScratchUnwritable(_) | Self::RestoreRefused { .. } => {
-                Outcome::Stalled
-            }
+            Self::Tool(_)
+            | Self::Client(_)
+            | Self::Archive(_)
+            | Self::PreparationFailed(_)
+            | Self::ScratchUnwritable(_)
+            | Self::SwapImpossible(_)
+            | Self::DatabaseInTheWay { .. }
+            | Self::SessionsRemain { .. }
+            | Self::RestoreRefused { .. } => Outcome::Stalled,
         }
     }
 

@@ -1,48 +1,51 @@
-//! The step `restore`: the dump, in place, in one transaction.
-//!
-//! Everything that the dump has is dropped and made anew, what was made since is dropped, and the ledger's schema is
-//! left alone. All of it commits at once or not at all: a step that dies on the way leaves the database as it was. The
-//! transaction also writes to the ledger that it happened, so that a second attempt does not take the application's
-//! later writes away.
+//! The step `restore`: the dump, in place or into a database beside the old one. Either way all of it happens at once or not
+//! at all, and a second attempt finds that it has.
 
 mod contents;
 mod error;
 mod fence;
+mod in_place;
 mod script;
 mod stream;
+mod swap;
 
-use super::backup_store::{Manifest, ProvedDump};
-use super::session::{Role, Session};
+pub(super) use swap::{drop_old, obstacles};
+
+use super::backup_store::Manifest;
+use super::loss_account;
 use super::{StepContext, StepEnd};
 use crate::api::Phase;
+use crate::api::spec::RestoreMode;
 use crate::api::status::{CheckResult, CheckStatus};
-use crate::postgres::archive::{self, Archive};
-use crate::postgres::facts;
 use crate::postgres::table_sums::{self, TableSum};
-use crate::postgres::tools::ToolLogin;
 use crate::protocol::{Outcome, RestoreReport, StepReport};
 use error::RestoreError;
-use rand::Rng as _;
-use script::Script;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
-use std::time::Duration;
 
-/// Locks are waited for at most 5 s at a time: longer, and the application would queue up behind us. So there are
-/// several tries, further and further apart.
-const TRIES: u32 = 6;
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// What a restore leaves behind.
+struct Restored {
+    checks: Vec<CheckStatus>,
+    /// The database as it was before, under its new name.
+    old_database: Option<String>,
+}
 
 /// Restores the dump.
 pub async fn run(context: &StepContext) -> StepEnd {
+    let restore = async {
+        match context.input.restore {
+            Some(RestoreMode::Swap) => swap::restore(context).await,
+            Some(RestoreMode::InPlace) | None => in_place::restore(context).await.map(|checks| Restored { checks, old_database: None }),
+        }
+    };
     let restored = tokio::select! {
-        restored = restore(context) => restored,
+        restored = restore => restored,
         () = context.stop.cancelled() => Err(RestoreError::Stopped),
     };
     match restored {
-        Ok(checks) => {
+        Ok(Restored { checks, old_database }) => {
             let differs = checks.iter().any(|c| c.result == CheckResult::Failed);
-            let report = StepReport::Restore(RestoreReport { checks });
+            let report = StepReport::Restore(RestoreReport { checks, old_database });
             if differs {
                 let message = "the dump is restored, but tables differ from what its snapshot held: see the checks";
                 return StepEnd::reported(Outcome::Failed, "RestoreDiffers", message, report);
@@ -53,51 +56,15 @@ pub async fn run(context: &StepContext) -> StepEnd {
     }
 }
 
-async fn restore(context: &StepContext) -> Result<Vec<CheckStatus>, RestoreError> {
-    let dump = ProvedDump::open(context).await?;
-    let manifest = &dump.manifest;
-    let session = Session::of(context, Role::Main)?;
-    let login = ToolLogin::new(&session.credentials, &session.options, &context.paths.scratch)?;
-    let mut connection = session.connect().await?;
-    let (ledger, uid) = (&context.input.spec.database.ledger_schema, &context.input.run.uid);
-    let has_sums = table_sums::exists(&mut connection, ledger).await?;
-    if has_sums && let Some(sums) = table_sums::recorded(&mut connection, ledger, uid, "Restored").await? {
-        tracing::info!("an earlier attempt has restored this dump");
-        return Ok(checks(manifest.as_ref(), &sums));
+/// Nothing is lost but what people have approved: the account is drawn up once more, now that the run's own writers are out.
+async fn as_approved(context: &StepContext) -> Result<(), RestoreError> {
+    let Some(approved) = &context.input.loss_digest else { return Ok(()) };
+    let now = loss_account::account(context).await.map_err(|error| RestoreError::LossUnknown(Box::new(error)))?;
+    if now.digest == *approved {
+        return Ok(());
     }
-    let fence = fence::raise(&mut connection, ledger, uid).await?;
-    let server = facts(&mut connection).await?;
-    let entries = archive::list(Archive::File(dump.path())).await?;
-    let contents = contents::choose(&mut connection, &entries).await?;
-    let list = context.paths.scratch.join("restore.list");
-    std::fs::write(&list, &contents.list).map_err(RestoreError::ScratchUnwritable)?;
-    let tables = manifest.as_ref().map(|m| m.tables.as_slice()).unwrap_or_default();
-    let script = Script { ledger, run_uid: uid, schemas: &contents.schemas, fence: &fence, sums_of: if has_sums { tables } else { &[] } };
-    let stream = stream::Stream { context, login: &login, list: &list, dump: dump.path(), script: &script, server_major: server.major() };
-    with_retries(&stream).await?;
-    // The application may write again: what the transaction measured counts, where the ledger could take it.
-    let sums = match table_sums::recorded(&mut connection, ledger, uid, "Restored").await {
-        Ok(Some(sums)) => sums,
-        _ => measured(&mut session.connect().await?, ledger).await?,
-    };
-    analyze(&mut connection).await;
-    Ok(checks(manifest.as_ref(), &sums))
-}
-
-async fn with_retries(stream: &stream::Stream<'_>) -> Result<(), RestoreError> {
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1.. {
-        match stream.run().await {
-            Err(error) if error.is_contention() && attempt < TRIES => {
-                tracing::warn!(attempt, %error, "the restore was rolled back and is tried again");
-                let jitter = rand::rng().random_range(0.5..1.5);
-                tokio::time::sleep(pause.mul_f64(jitter)).await;
-                pause *= 2;
-            }
-            end => return end,
-        }
-    }
-    Ok(())
+    let tables: Vec<String> = now.losses.iter().map(|l| l.table.clone()).take(NAMED).collect();
+    Err(RestoreError::LossChanged { tables: tables.join(", ") })
 }
 
 async fn measured(connection: &mut PgConnection, ledger: &str) -> Result<Vec<TableSum>, RestoreError> {

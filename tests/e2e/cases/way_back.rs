@@ -141,6 +141,44 @@ async fn a_restore_that_would_lose_a_later_write_is_asked_for_and_the_run_can_be
 }
 
 #[tokio::test]
+async fn a_run_that_has_succeeded_is_taken_back_once_people_approve_that_and_its_undo_is_released_in_the_end() {
+    let scene = Scene::new("asked-back", 1000).await;
+    stop_application(&scene).await;
+    let database = &scene.database;
+    let (before, flags_before) = (rows(database), flags(&scene));
+    let run = Run::apply(&scene, &named("asked-back"));
+    let plan = run.approved_by(&lab().maria).await;
+    run.reaches(Phase::Succeeded).await;
+    assert_ne!(rows(database), before, "the rows are written");
+    assert_ne!(flags(&scene), flags_before, "the flag is on");
+    conclusion::lets_go_and_reports(&run).await;
+
+    let ask = json!({"metadata": {"annotations": {"backfill.dev/edited-by": lab().dana.name}}, "spec": {"rollback": {"requested": true}}});
+    run.patch(&ask);
+    let asked =
+        run.until("a rollback is asked for", |status| status.awaiting.clone().filter(|asked| asked.subject == Subject::Rollback)).await;
+    assert_ne!(asked.digest, plan.digest);
+    assert_ne!(rows(database), before, "nothing goes back before somebody agrees");
+    run.approved_by(&lab().maria).await;
+    let status = run.reaches(Phase::RolledBack).await;
+    assert_eq!(rows(database), before, "every row is what it was");
+    assert_eq!(flags(&scene), flags_before, "and the flag, to the byte");
+    assert_eq!(status.rollback.expect("an account").undone, status.result.expect("a result").written);
+    assert_eq!(ledger(database), ["asked-back Undone"]);
+    conclusion::lets_go_and_reports(&run).await;
+
+    let mut short = named("closed");
+    short["spec"]["rollback"] = json!({"keepUndo": "5s"});
+    let run = Run::apply(&scene, &short);
+    run.succeeds().await;
+    run.until("its undo is released", |status| status.closed_at).await;
+    assert_eq!(database.count("SELECT count(*) FROM backfill.undo u JOIN backfill.runs r ON r.uid = u.run_uid WHERE r.name = 'closed'"), 0);
+    assert_eq!(ledger(database), ["asked-back Undone", "closed Closed"]);
+    let refused = run.patched_by(&lab().dana, &ask).expect_err("nothing is kept to take it back with");
+    assert!(refused.contains("no undo of this run is kept any more (status.closedAt)"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_log_line_that_matches_puts_the_flag_back_and_leaves_the_data() {
     let scene = Scene::new("logs", 1000).await;
     let flags_before = flags(&scene);

@@ -1,0 +1,72 @@
+//! In place, in one transaction.
+//!
+//! Everything that the dump has is dropped and made anew, what was made since is dropped, and the ledger's schema is
+//! left alone. A step that dies on the way leaves the database as it was. The transaction also writes to the ledger that it
+//! happened, so that a second attempt does not take the application's later writes away.
+
+use super::error::RestoreError;
+use super::script::Script;
+use super::{analyze, checks, contents, fence, measured, stream};
+use crate::api::status::CheckStatus;
+use crate::postgres::archive::{self, Archive};
+use crate::postgres::tools::ToolLogin;
+use crate::postgres::{facts, table_sums};
+use crate::steps::StepContext;
+use crate::steps::backup_store::ProvedDump;
+use crate::steps::session::{Role, Session};
+use rand::Rng as _;
+use std::time::Duration;
+
+/// Locks are waited for at most 5 s at a time: longer, and the application would queue up behind us. So there are
+/// several tries, further and further apart.
+const TRIES: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Restores the dump.
+pub(super) async fn restore(context: &StepContext) -> Result<Vec<CheckStatus>, RestoreError> {
+    let dump = ProvedDump::open(context).await?;
+    let manifest = &dump.manifest;
+    let session = Session::of(context, Role::Main)?;
+    let login = ToolLogin::new(&session.credentials, &session.options, &context.paths.scratch)?;
+    let mut connection = session.connect().await?;
+    let (ledger, uid) = (&context.input.spec.database.ledger_schema, &context.input.run.uid);
+    let has_sums = table_sums::exists(&mut connection, ledger).await?;
+    if has_sums && let Some(sums) = table_sums::recorded(&mut connection, ledger, uid, "Restored").await? {
+        tracing::info!("an earlier attempt has restored this dump");
+        return Ok(checks(manifest.as_ref(), &sums));
+    }
+    let fence = fence::raise(&mut connection, ledger, uid).await?;
+    super::as_approved(context).await?;
+    let server = facts(&mut connection).await?;
+    let entries = archive::list(Archive::File(dump.path())).await?;
+    let contents = contents::choose(&mut connection, &entries).await?;
+    let list = context.paths.scratch.join("restore.list");
+    std::fs::write(&list, &contents.list).map_err(RestoreError::ScratchUnwritable)?;
+    let tables = manifest.as_ref().map(|m| m.tables.as_slice()).unwrap_or_default();
+    let script = Script { ledger, run_uid: uid, schemas: &contents.schemas, fence: &fence, sums_of: if has_sums { tables } else { &[] } };
+    let stream = stream::Stream { context, login: &login, list: &list, dump: dump.path(), script: &script, server_major: server.major() };
+    with_retries(&stream).await?;
+    // The application may write again: what the transaction measured counts, where the ledger could take it.
+    let sums = match table_sums::recorded(&mut connection, ledger, uid, "Restored").await {
+        Ok(Some(sums)) => sums,
+        _ => measured(&mut session.connect().await?, ledger).await?,
+    };
+    analyze(&mut connection).await;
+    Ok(checks(manifest.as_ref(), &sums))
+}
+
+async fn with_retries(stream: &stream::Stream<'_>) -> Result<(), RestoreError> {
+    let mut pause = FIRST_PAUSE;
+    for attempt in 1.. {
+        match stream.run().await {
+            Err(error) if error.is_contention() && attempt < TRIES => {
+                tracing::warn!(attempt, %error, "the restore was rolled back and is tried again");
+                let jitter = rand::rng().random_range(0.5..1.5);
+                tokio::time::sleep(pause.mul_f64(jitter)).await;
+                pause *= 2;
+            }
+            end => return end,
+        }
+    }
+    Ok(())
+}

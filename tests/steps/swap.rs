@@ -1,0 +1,255 @@
+//! A restore beside the database, on a real server, under connections of an application that goes on writing.
+
+use crate::restore::ledger;
+use crate::support::pod::{End, Pod, RUN_UID, TABLES, spec};
+use crate::support::postgres::Database;
+use backfill_operator::api::spec::RestoreMode;
+use backfill_operator::api::status::{CheckResult, Step};
+use backfill_operator::protocol::{LossReport, Outcome, RestoreReport, StepReport};
+use sqlx::{AssertSqlSafe, Connection as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const CONTENT: &str = "md5((SELECT string_agg(t::text, '|' ORDER BY id) FROM scenarios t) || (SELECT string_agg(t::text, '|' ORDER BY id) FROM scenario_generations t))";
+
+/// What belongs to the database itself, under whatever name.
+const OF_DATABASE: &str = "(SELECT ROW(datdba::regrole, encoding, datcollate, datctype, datconnlimit, (SELECT string_agg(x::text, ',' ORDER BY x::text) FROM unnest(datacl) x),
+     shobj_description(oid, 'pg_database'), (SELECT string_agg(ROW(setrole::regrole, setconfig)::text, ',' ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid))::text
+     FROM pg_database d WHERE datname = current_database())";
+
+async fn backed_up(more: &str) -> (Database, Pod) {
+    let database = Database::new(&format!("{TABLES}{more}")).await;
+    let (name, owner, reader) = (&database.name, &database.owner, &database.reader);
+    database
+        .execute_as_superuser(&format!(
+            "ALTER ROLE {owner} CREATEDB; COMMENT ON DATABASE {name} IS 'the shop''s own'; ALTER DATABASE {name} SET search_path TO \"$user\", public, \"Odd, one\";
+             ALTER DATABASE {name} SET timezone TO 'Asia/Tokyo'; ALTER ROLE {owner} IN DATABASE {name} SET work_mem TO '9MB';
+             ALTER DATABASE {name} CONNECTION LIMIT 50; REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC; GRANT CREATE ON DATABASE {name} TO {reader} WITH GRANT OPTION"
+        ))
+        .await;
+    ledger(&database).await;
+    let mut pod = Pod::new(&database, spec(""));
+    let Some(StepReport::Backup(report)) = pod.run(Step::Backup).report else { panic!("a backup") };
+    pod.input.backup = Some(report.backup);
+    pod.input.restore = Some(RestoreMode::Swap);
+    (database, pod)
+}
+
+fn report_of(end: End) -> RestoreReport {
+    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Passed, "Restored"), "{} {}", end.verdict.message, end.stderr);
+    match end.report {
+        Some(StepReport::Restore(report)) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn account(pod: &mut Pod) -> LossReport {
+    match pod.run(Step::LossAccount).report {
+        Some(StepReport::Loss(report)) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn in_old(database: &Database, old: &str, sql: &str) -> String {
+    let other =
+        Database { name: old.into(), owner: database.owner.clone(), reader: database.reader.clone(), password: database.password.clone() };
+    other.text(sql).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_brings_everything_back_and_carries_what_belongs_to_the_database_with_ledger_and_claim() {
+    let (database, mut pod) = backed_up("").await;
+    let (before, of_database) = (database.text(CONTENT).await, database.text(OF_DATABASE).await);
+    database.execute("UPDATE scenarios SET accepted_prompt = 'x'; DROP TABLE scenario_generations; CREATE TABLE since (id int); INSERT INTO since VALUES (1)").await;
+    let report = report_of(pod.run(Step::Restore));
+    assert_eq!(database.text(CONTENT).await, before);
+    assert_eq!(database.text(OF_DATABASE).await, of_database, "owner, locale, rights, settings, limit, comment");
+    assert_eq!(database.text("SELECT to_regclass('since') IS NULL").await, "true");
+    assert_eq!(database.text("SELECT state || epoch FROM backfill.runs").await, "Restored1", "the ledger is there, its epoch was raised");
+    assert_eq!(database.text("SELECT count(*) FROM backfill.claim").await, "0");
+    assert_eq!(database.text("SELECT obj_description('backfill.runs'::regclass) LIKE 'backfill.dev ledger%'").await, "true");
+    let old = report.old_database.expect("the old database is kept");
+    assert_eq!(in_old(&database, &old, "SELECT count(*) FROM since").await, "1");
+    assert!(
+        in_old(&database, &old, "shobj_description((SELECT oid FROM pg_database WHERE datname = current_database()), 'pg_database')")
+            .await
+            .contains("as it was before the restore of the run staging/import")
+    );
+    let left = report.checks.iter().find(|check| check.name == "left-in-old-database").unwrap();
+    assert!(left.result == CheckResult::Inconclusive && left.message.contains("public.since"), "{}", left.message);
+    // A second attempt takes nothing away, and says the same.
+    database.execute("INSERT INTO scenarios DEFAULT VALUES").await;
+    let again = report_of(pod.run(Step::Restore));
+    assert_eq!(again.old_database.as_deref(), Some(old.as_str()));
+    assert_eq!(database.text("SELECT count(*) FROM scenarios").await, "501");
+
+    // Closed: the old one goes, and nothing else.
+    pod.input.old_database = Some(old.clone());
+    assert_eq!(pod.run(Step::Close).verdict.reason, "OldDatabaseDropped");
+    assert_eq!(database.text(&format!("SELECT count(*) FROM pg_database WHERE datname = '{old}'")).await, "0");
+    assert_eq!(pod.run(Step::Close).verdict.outcome, Outcome::Passed, "it can be repeated");
+    pod.input.old_database = Some(database.name.clone());
+    assert_eq!(pod.run(Step::Close).verdict.outcome, Outcome::Passed);
+    assert_eq!(database.text("SELECT count(*) FROM scenarios").await, "501", "a database that no restore left is not dropped");
+}
+
+/// What the application has committed, by its own account.
+async fn application(database: Arc<Database>, number: i64, stop: Arc<AtomicBool>) -> (Vec<i64>, u64) {
+    let (mut committed, mut broken, mut n) = (Vec::new(), 0, 0);
+    while !stop.load(Ordering::SeqCst) {
+        let Ok(mut connection) = database.try_as_owner().await else {
+            broken += 1;
+            continue;
+        };
+        while !stop.load(Ordering::SeqCst) {
+            n += 1;
+            let id = number * 1_000_000 + n;
+            let insert = sqlx::raw_sql(AssertSqlSafe(format!("INSERT INTO scenarios (id) VALUES ({id})"))).execute(&mut connection).await;
+            if insert.is_err() {
+                broken += 1;
+                break;
+            }
+            committed.push(id);
+        }
+    }
+    (committed, broken)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_an_application_that_writes_to_the_last_moment_every_write_is_in_the_old_database_or_in_the_new_one() {
+    let many = "CREATE TABLE filler AS SELECT g AS id, repeat(md5(g::text), 20) AS v FROM generate_series(1, 20000) g;";
+    let (database, mut pod) = backed_up(many).await;
+    let database = Arc::new(database);
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (1..=3).map(|n| tokio::spawn(application(database.clone(), n, stop.clone()))).collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let report = report_of(pod.run(Step::Restore));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stop.store(true, Ordering::SeqCst);
+    let (mut committed, mut broken) = (Vec::new(), 0);
+    for client in clients {
+        let (ids, breaks) = client.await.unwrap();
+        committed.extend(ids);
+        broken += breaks;
+    }
+    assert!(broken > 0, "their connections were ended");
+    let old = report.old_database.clone().unwrap();
+    let ids = "coalesce((SELECT string_agg(id::text, ',') FROM scenarios WHERE id > 1000000), '')";
+    let parse = |text: String| -> std::collections::BTreeSet<i64> { text.split(',').filter_map(|id| id.parse().ok()).collect() };
+    let (in_old, in_new) = (parse(in_old(&database, &old, ids).await), parse(database.text(ids).await));
+    assert!(!in_old.is_empty() && !in_new.is_empty(), "they wrote before and after: {} and {}", in_old.len(), in_new.len());
+    for id in &committed {
+        assert!(in_old.contains(id) || in_new.contains(id), "{id} is in neither");
+    }
+    let left = report.checks.iter().find(|check| check.name == "left-in-old-database").unwrap();
+    assert!(
+        left.message.contains(&format!("500 rows in the dump, {} now", 500 + in_old.len())),
+        "the account is what was lost: {} rows, {}",
+        in_old.len(),
+        left.message
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_would_lose_something_else_than_was_approved_changes_nothing() {
+    for mode in [RestoreMode::Swap, RestoreMode::InPlace] {
+        let (database, mut pod) = backed_up("").await;
+        pod.input.restore = Some(mode);
+        database.execute("UPDATE scenarios SET accepted_prompt = 'since' WHERE id = 1").await;
+        let approved = account(&mut pod);
+        assert_eq!(approved.losses.len(), 1);
+        pod.input.loss_digest = Some(approved.digest);
+        database.execute("UPDATE scenarios SET accepted_prompt = 'since' WHERE id = 2").await;
+        let before = database.text(CONTENT).await;
+        let end = pod.run(Step::Restore);
+        assert_eq!(
+            (end.verdict.outcome, end.verdict.reason.as_str()),
+            (Outcome::Failed, "LossChanged"),
+            "{mode:?} {}",
+            end.verdict.message
+        );
+        assert!(end.verdict.message.contains("public.scenarios"), "{}", end.verdict.message);
+        assert_eq!(database.text(CONTENT).await, before);
+        pod.input.loss_digest = Some(account(&mut pod).digest);
+        report_of(pod.run(Step::Restore));
+        assert_eq!(database.text("SELECT count(accepted_prompt) FROM scenarios").await, "0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_killed_on_the_way_leaves_the_live_database_and_the_next_attempt_ends_it() {
+    let many = "CREATE TABLE filler AS SELECT g AS id, repeat(md5(g::text), 40) AS v FROM generate_series(1, 60000) g;";
+    let (database, mut pod) = backed_up(many).await;
+    database.execute("UPDATE scenarios SET accepted_prompt = 'since'").await;
+    let before = database.text(CONTENT).await;
+    let new = format!("SELECT count(*) FROM pg_database WHERE datname LIKE '{}_restored_%'", database.name);
+    let mut child = pod.spawn(Step::Restore);
+    let started = Instant::now();
+    while database.text(&new).await == "0" {
+        assert!(started.elapsed() < Duration::from_secs(20) && child.try_wait().unwrap().is_none(), "the restore was seen at work");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(database.text(CONTENT).await, before, "the application has what it had");
+    let end = pod.run(Step::Restore);
+    report_of(end);
+    assert_eq!(database.text("SELECT count(accepted_prompt) FROM scenarios").await, "0");
+    assert_eq!(database.text(&new).await, "0", "nothing is left of the first attempt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_way_is_said_by_preflight_and_refused_by_the_restore() {
+    let (database, mut pod) = backed_up("").await;
+    let ways = |end: &End| match &end.report {
+        Some(StepReport::Preflight(report)) => report.way_back.clone(),
+        other => panic!("{other:?}"),
+    };
+    let end = pod.run(Step::Preflight);
+    assert_eq!(ways(&end), ["Undo", "RestoreSwap", "RestoreInPlace"]);
+    let owner = &database.owner;
+    database
+        .execute_as_superuser(&format!(
+            "ALTER ROLE {owner} NOCREATEDB; CREATE TABLE foreign_table (id int); GRANT SELECT ON foreign_table TO {owner}; CREATE PUBLICATION everything FOR ALL TABLES;
+             CREATE FUNCTION on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION on_ddl()"
+        ))
+        .await;
+    let end = pod.run(Step::Preflight);
+    assert_eq!(ways(&end), ["Undo"]);
+    let restored = pod.run(Step::Restore);
+    assert_eq!((restored.verdict.outcome, restored.verdict.reason.as_str()), (Outcome::Stalled, "SwapImpossible"));
+    for words in [
+        format!("ALTER ROLE {owner} CREATEDB;"),
+        format!("GRANT postgres TO {owner};"),
+        "the publication everything of all tables".into(),
+        "the event trigger watch".into(),
+    ] {
+        assert!(restored.verdict.message.contains(&words), "{words}: {}", restored.verdict.message);
+    }
+    pod.input.spec.rollback.restore = Some(RestoreMode::Swap);
+    let end = pod.run(Step::Preflight);
+    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Stalled, "NoWayBack"));
+    assert!(end.verdict.message.contains(&format!("ALTER ROLE {owner} CREATEDB;")), "{}", end.verdict.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_somebody_else_under_our_name_stays() {
+    let (database, mut pod) = backed_up("").await;
+    let uid: String = RUN_UID.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    database.execute_as_superuser(&format!("CREATE DATABASE {}_restored_{uid}", database.name)).await;
+    let end = pod.run(Step::Restore);
+    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Stalled, "DatabaseInTheWay"), "{}", end.verdict.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_the_role_may_not_end_hold_the_swap_and_are_named() {
+    let (database, mut pod) = backed_up("").await;
+    let before = database.text(CONTENT).await;
+    let superuser = database.as_superuser().await;
+    let end = pod.run(Step::Restore);
+    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Stalled, "SessionsRemain"), "{}", end.verdict.message);
+    assert!(end.verdict.message.contains("postgres") && end.verdict.message.contains("GRANT pg_signal_backend"), "{}", end.verdict.message);
+    superuser.close().await.unwrap();
+    assert_eq!(database.text(CONTENT).await, before);
+    report_of(pod.run(Step::Restore));
+}
