@@ -102,13 +102,13 @@ async fn pass(
     };
     let passed = tokio::io::copy(&mut source, &mut sink).await;
     drop(sink);
-    let dumped = dump.wait().await.map_err(|e| not_run("pg_dump", e))?;
-    let restored = restore.wait().await.map_err(|e| not_run("pg_restore", e))?;
+    let dump_ended = dump.wait().await.map_err(|e| not_run("pg_dump", e))?;
+    let restore_ended = restore.wait().await.map_err(|e| not_run("pg_restore", e))?;
     let (dump_says, restore_says) = (dump_says.await.unwrap_or_default(), restore_says.await.unwrap_or_default());
-    if !dumped.success() {
+    if !dump_ended.success() {
         return Err(RestoreError::from_psql(&dump_says, complaint(&dump_says)));
     }
-    judge(restored.success(), &restore_says).map_err(|detail| RestoreError::from_psql(&restore_says, detail))?;
+    judge(restore_ended.success(), &restore_says).map_err(|detail| RestoreError::from_psql(&restore_says, detail))?;
     passed.map(|_| ()).map_err(|error| RestoreError::RestoreRefused { detail: error.to_string() })
 }
 
