@@ -12,6 +12,8 @@
     reason = "tests say what they expect by failing"
 )]
 
+#[path = "support/definition.rs"]
+mod definition;
 #[path = "admission/stage.rs"]
 mod stage;
 

@@ -85,7 +85,8 @@ install() {
         --show-only templates/crd.yaml --show-only templates/admission.yaml >"$work/rendered.yaml"
     grep --quiet "kind: MutatingAdmissionPolicy" "$work/rendered.yaml" || fail "the chart renders no MutatingAdmissionPolicy"
     kubectl apply --server-side --filename "$work/rendered.yaml" >/dev/null
-    kubectl wait --for=condition=Established --timeout=60s crd backfillruns.backfill.dev >/dev/null
+    # Right after it is made, a definition has no conditions yet, and then kubectl does not wait.
+    wait_for 60 "the definition is not served" kubectl wait --for=condition=Established --timeout=10s crd backfillruns.backfill.dev
     # A server takes a moment to have compiled a new policy.
     wait_for 60 "names are not written down" writes_names
     wait_for 60 "the validating policy is not in force" refuses_names

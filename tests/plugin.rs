@@ -11,6 +11,8 @@
     reason = "tests say what they expect by failing"
 )]
 
+#[path = "support/definition.rs"]
+mod definition;
 #[path = "plugin/stage.rs"]
 mod stage;
 

@@ -98,7 +98,7 @@ impl Stage {
         definition["spec"]["names"] = json!({"kind": KIND, "plural": PLURAL, "singular": "guardedrun"});
         definition["spec"]["names"]["listKind"] = json!("GuardedRunList");
         self.apply(&definition);
-        self.admin(&["wait", "--for=condition=Established", "--timeout=60s", "crd", RESOURCE]);
+        crate::definition::is_served(RESOURCE);
     }
 
     /// What the chart renders, for the group of the suite.

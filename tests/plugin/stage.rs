@@ -48,7 +48,7 @@ impl Stage {
         let mut stage = Self { namespace, folder, kubeconfigs: BTreeMap::new() };
         stage.admin(&["delete", "namespaces", "--selector", "backfill.dev/plugin-test", "--wait=false", "--ignore-not-found"]);
         stage.apply(&backfill_operator::api::crd::definition().unwrap());
-        stage.admin(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "backfillruns.backfill.dev"]);
+        crate::definition::is_served("backfillruns.backfill.dev");
         stage.apply(&json!({
             "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stage.namespace, "labels": {"backfill.dev/plugin-test": ""}},
         }));
