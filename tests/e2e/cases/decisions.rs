@@ -61,10 +61,11 @@ async fn people_are_shown_reminded_once_and_told_who_decided_and_the_plugin_take
         if events.lines().count() == 1 { Ok(()) } else { Err(events) }
     })
     .await;
-    // What is told is what is asked when it is told: nobody answers before it has come.
-    until("the reminder has come", WITHIN, async || {
-        let came = channel::messages(&scene.namespace).into_iter().filter(|message| message.body.contains("still missing")).count();
-        if came >= 2 { Ok(()) } else { Err(came.to_string()) }
+    // What is told is what is asked when it is told: nobody answers before question and reminder have come, to both.
+    until("question and reminder have come", WITHIN, async || {
+        let asked = |message: &channel::Message| message.body.contains("Needed") || message.body.contains("\"asked\"");
+        let came = channel::messages(&scene.namespace).iter().filter(|message| asked(message)).count();
+        if came >= 4 { Ok(()) } else { Err(came.to_string()) }
     })
     .await;
 

@@ -92,12 +92,13 @@ async fn misconfigured(scene: &Scene, manifest: &Value) {
 async fn rolled_back(scene: &Scene, manifest: &Value) {
     let mut manifest = manifest.clone();
     manifest["metadata"]["name"] = json!("rolled-back");
-    let run = Run::apply(scene, &manifest);
+    // Before the plan: a table that is altered after it voids the approval. What a constraint refuses is seen at the first write.
     let constraint = "ALTER TABLE scenarios ADD CONSTRAINT no_sign_in CHECK (accepted_prompt NOT LIKE '%to sign in%') NOT VALID";
+    scene.database.sql(constraint);
+    let run = Run::apply(scene, &manifest);
     run.asks().await;
     let plan = run.status().await.plan.expect("a plan");
     assert!(plan.sensitive > 0 && plan.invalid_sample.len() >= 2, "{} sensitive, {:?}", plan.sensitive, plan.invalid_sample);
-    scene.database.sql(constraint);
     run.approved_by(&lab().maria).await;
     let shown = format!("{:?}", plan.sample);
     assert!(shown.contains("[redacted: aws-key] to sign in."), "rows with secrets are in the sample: {shown}");
