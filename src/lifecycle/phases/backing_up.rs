@@ -1,6 +1,6 @@
 //! The backup, and its proof.
 
-use super::{rehearsal, rolling_back, terminal};
+use super::{rehearsal, rolling_back};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::status::Step;
@@ -12,12 +12,7 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Backup, 0) };
     if verdict.outcome != Outcome::Passed {
         pass.set(ConditionType::BackedUp, Truth::False, &verdict.reason, &verdict.message);
-        let message = format!("backup: {}", verdict.message);
-        // Taken again while the database was waited for.
-        if pass.status.mutation_started {
-            return rolling_back::begin(pass, &verdict.reason, &message);
-        }
-        return terminal::end(pass, Phase::Failed, &verdict.reason, &message);
+        return rolling_back::fail(pass, &verdict.reason, &format!("backup: {}", verdict.message));
     }
     let Some(StepReport::Backup(report)) = report.map(|r| *r) else { return super::unexpected(pass, Step::Backup, 0) };
     let proof = report.backup.proof.clone();

@@ -29,12 +29,7 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     }
     if verdict.outcome == Outcome::Failed {
         pass.set(ConditionType::Validated, Truth::False, &verdict.reason, &verdict.message);
-        let message = format!("plan: {}", verdict.message);
-        // Made anew when the database was claimed already.
-        if pass.status.mutation_started {
-            return rolling_back::begin(pass, &verdict.reason, &message);
-        }
-        return terminal::end(pass, Phase::Failed, &verdict.reason, &message);
+        return rolling_back::fail(pass, &verdict.reason, &format!("plan: {}", verdict.message));
     }
     pass.set(ConditionType::Planned, Truth::True, "Planned", &verdict.message);
     pass.set(ConditionType::Validated, Truth::True, "Validated", &verdict.message);

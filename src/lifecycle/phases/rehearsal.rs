@@ -2,7 +2,7 @@
 //!
 //! Not a phase: it is the last thing of `Planning`, or of `BackingUp` where only the backup is taken again.
 
-use super::{awaiting_approval, rolling_back, terminal};
+use super::{awaiting_approval, rolling_back};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::duration;
@@ -61,7 +61,7 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
         Outcome::Passed => passed(pass, &verdict.message),
         Outcome::Failed => {
             pass.set(ConditionType::BackupVerified, Truth::False, &verdict.reason, &verdict.message);
-            fail(pass, &verdict.reason, &format!("rehearsal: {}", verdict.message));
+            rolling_back::fail(pass, &verdict.reason, &format!("rehearsal: {}", verdict.message));
         }
         Outcome::Inconclusive => {
             // Nothing is known about the dump; so the run neither fails nor goes on as if it were restorable.
@@ -79,14 +79,6 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     }
 }
 
-/// A backup may be taken again while the database is waited for, and the team's migrations may have run by then.
-fn fail(pass: &mut Pass<'_>, reason: &str, message: &str) {
-    if pass.status.mutation_started {
-        return rolling_back::begin(pass, reason, message);
-    }
-    terminal::end(pass, Phase::Failed, reason, message);
-}
-
 fn has_own_volume(pass: &Pass<'_>) -> bool {
     pass.run.spec.backup.rehearsal.as_ref().is_some_and(|rehearsal| rehearsal.storage_class_name.is_some())
 }
@@ -99,7 +91,7 @@ fn passed(pass: &mut Pass<'_>, message: &str) {
     // A backup that is too old before anybody was asked would be taken again, and rehearsed again, for ever.
     if awaiting_approval::backup_too_old(pass) {
         let message = "the rehearsal took so long that the backup is older than backup.maxAge by now: set a longer maxAge, or backup.proof: Read, in a new run";
-        return fail(pass, "RehearsalOutlastsMaxAge", message);
+        return rolling_back::fail(pass, "RehearsalOutlastsMaxAge", message);
     }
     ask(pass);
 }

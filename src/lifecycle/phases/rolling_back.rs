@@ -34,6 +34,16 @@ pub(super) fn begin_requested(pass: &mut Pass<'_>, approved_by: &str) {
     }
 }
 
+/// What has to be there before the first write is not: the backup, its rehearsal or the plan. Each may be made anew once the
+/// database is claimed, and the team's migrations may have run by then; so it is a way back from there on.
+pub(super) fn fail(pass: &mut Pass<'_>, reason: &str, message: &str) {
+    if pass.status.mutation_started {
+        begin(pass, reason, message);
+    } else {
+        terminal::end(pass, Phase::Failed, reason, message);
+    }
+}
+
 /// True while people are asked about a restore.
 pub(in crate::lifecycle) fn is_awaiting_restore(pass: &Pass<'_>) -> bool {
     pass.status.awaiting.as_ref().is_some_and(|a| a.subject == Subject::Restore)
