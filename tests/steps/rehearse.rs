@@ -277,23 +277,29 @@ async fn limits_of_space_and_time_end_a_rehearsal_with_their_fields() {
     assert!(end.verdict.message.contains("backup.rehearsal.timeout"), "{}", end.verdict.message);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_scratch_server_listens_nowhere_and_ends_with_its_step() {
-    let many =
-        "DO $$ BEGIN FOR n IN 1..1500 LOOP EXECUTE format('CREATE TABLE extra_%s (id int PRIMARY KEY, v text)', n); END LOOP; END $$;";
-    let (_database, mut pod) = planned(many, "", "").await;
-    let child = pod.spawn_rehearsal();
+/// What takes a while to be restored.
+const MANY_TABLES: &str =
+    "DO $$ BEGIN FOR n IN 1..1500 LOOP EXECUTE format('CREATE TABLE extra_%s (id int PRIMARY KEY, v text)', n); END LOOP; END $$;";
+
+/// The lines that the scratch server writes about itself, once it takes connections and `so_far` holds. The first is its pid.
+fn server_is_up(pod: &Pod, so_far: impl Fn() -> bool) -> Vec<String> {
     let file = pod.paths.rehearsal.join("data/postmaster.pid");
     let begun = Instant::now();
-    // Its last line says that it takes connections.
-    let lines = loop {
+    loop {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
-        if text.contains("ready") {
-            break text.lines().map(str::to_owned).collect::<Vec<_>>();
+        if text.contains("ready") && so_far() {
+            return text.lines().map(str::to_owned).collect();
         }
         assert!(begun.elapsed() < Duration::from_mins(1), "the server comes up");
-        std::thread::sleep(Duration::from_millis(20));
-    };
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scratch_server_listens_nowhere_and_ends_with_its_step() {
+    let (_database, mut pod) = planned(MANY_TABLES, "", "").await;
+    let child = pod.spawn_rehearsal();
+    let lines = server_is_up(&pod, || true);
     assert!(lines[4].starts_with(pod.paths.rehearsal.to_str().unwrap()), "a socket in its own folder: {lines:?}");
     assert_eq!(lines[5], "", "no address is listened on: {lines:?}");
     let postmaster = PathBuf::from(format!("/proc/{}", lines[0]));
@@ -309,23 +315,12 @@ async fn the_scratch_server_listens_nowhere_and_ends_with_its_step() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scratch_server_that_dies_is_a_lost_step_and_no_verdict() {
-    let many =
-        "DO $$ BEGIN FOR n IN 1..1500 LOOP EXECUTE format('CREATE TABLE extra_%s (id int PRIMARY KEY, v text)', n); END LOOP; END $$;";
-    let (_database, mut pod) = planned(many, "", "").await;
+    let (_database, mut pod) = planned(MANY_TABLES, "", "").await;
     let child = pod.spawn_rehearsal();
-    let file = pod.paths.rehearsal.join("data/postmaster.pid");
-    let begun = Instant::now();
-    let pid = loop {
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        // Written just before the restore begins.
-        if text.contains("ready") && pod.paths.rehearsal.join("list").exists() {
-            std::thread::sleep(Duration::from_millis(300));
-            break text.lines().next().unwrap().to_owned();
-        }
-        assert!(begun.elapsed() < Duration::from_mins(1), "the server comes up");
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    Command::new("kill").args(["-KILL", &pid]).status().unwrap();
+    // Written just before the restore begins.
+    let lines = server_is_up(&pod, || pod.paths.rehearsal.join("list").exists());
+    std::thread::sleep(Duration::from_millis(300));
+    Command::new("kill").args(["-KILL", &lines[0]]).status().unwrap();
     let end = pod.end(child);
     assert_eq!(verdict(&end), (Outcome::Lost, "ScratchServerLost"), "{} {}", end.verdict.message, end.stderr);
 }
