@@ -9,6 +9,7 @@ pub mod connector;
 pub mod definition;
 mod fingerprint;
 pub mod ledger;
+pub mod lock_wait;
 pub mod model;
 pub mod plan;
 pub mod query;

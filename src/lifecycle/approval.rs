@@ -194,8 +194,10 @@ fn why_not(pass: &Pass<'_>, awaiting: &AwaitingStatus, user: &str, entry: &Appro
 fn tell_decisions(pass: &mut Pass<'_>, counted: &[ApprovalStatus], awaiting: &AwaitingStatus) {
     let required = awaiting.required;
     let mut said = Vec::new();
-    let approved = counted.iter().filter(|a| proved_enough(pass, a)).count();
-    for decision in counted.iter().filter(|d| !pass.status.approvals.iter().any(|a| same(a, d))) {
+    let known = |decision: &ApprovalStatus| pass.status.approvals.iter().any(|a| same(a, decision));
+    let mut approved = counted.iter().filter(|a| known(a) && proved_enough(pass, a)).count();
+    for decision in counted.iter().filter(|decision| !known(decision)) {
+        approved += usize::from(proved_enough(pass, decision));
         let verb = match decision.decision {
             Approval::Approve => format!("approves ({approved} of {required})"),
             Approval::Deny => "denies".into(),

@@ -133,10 +133,11 @@ impl<'a> Batch<'a> {
             let place = usize::try_from(row.place).unwrap_or(usize::MAX);
             self.drifted(place, row.key, None)?;
         }
-        for (_, changes) in hashes.iter().filter(|(place, _)| written.contains(place)) {
-            for change in *changes {
-                self.digest.add(change);
-            }
+        match self.prepared.digest.as_ref().filter(|_| !locked && written.len() == rows.len()) {
+            Some(all) => self.digest.merge(all),
+            None => hashes.iter().filter(|(place, _)| written.contains(place)).for_each(|(_, changes)| {
+                changes.iter().for_each(|change| self.digest.add(change));
+            }),
         }
         self.redacted += rows.iter().filter(|row| row.redacted && written.contains(&row.place)).count();
         self.written.extend(written);

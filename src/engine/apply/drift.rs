@@ -1,6 +1,7 @@
 //! Drift, looked at before the first write: would what is approved still be what is written?
 
 use super::context::Context;
+use super::retry::Patience;
 use super::{ApplyError, ApplyOptions, Ending, limit};
 use crate::api::spec::DriftMode;
 use crate::engine::definition;
@@ -9,11 +10,8 @@ use crate::engine::plan::Witness;
 use crate::engine::query::{self, Moment, Question, Rows};
 use crate::engine::row::{RowError, show};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use std::time::Duration;
 
 const NAMED: usize = 10;
-/// How often a worker looks whether another one has compared the rows.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Compares the definitions of the written tables with those of the plan, until the rows were compared: from then on rows are
 /// written. Before the spec is resolved, so that a column that went is told as what it is.
@@ -33,6 +31,7 @@ pub(super) async fn check(
     context: &Context,
     options: ApplyOptions<'_>,
 ) -> Result<Option<Ending>, ApplyError> {
+    let mut patience = Patience::new();
     loop {
         let run = options.ledger.run(connection).await?;
         if run.drift_checked >= 0 {
@@ -58,7 +57,7 @@ pub(super) async fn check(
         }
         transaction.rollback().await?;
         tokio::select! {
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = tokio::time::sleep(patience.pause()) => {}
             () = options.stop.cancelled() => return Ok(Some(Ending::Stopped)),
         }
     }

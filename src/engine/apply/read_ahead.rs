@@ -4,6 +4,7 @@
 use super::ApplyError;
 use super::context::Context;
 use crate::engine::ledger::ClaimedRange;
+use crate::engine::plan::RowsDigest;
 use crate::engine::row::{Judged, Key, RowError, show};
 use crate::postgres::{describe, sqlstate};
 use sqlx::PgConnection;
@@ -23,6 +24,8 @@ pub(super) struct Prepared {
     pub(super) judged: BTreeMap<i32, Judged>,
     /// Rows whose expressions fail, by place.
     pub(super) refused: BTreeMap<usize, Refused>,
+    /// Digest over all rows that are as planned: made here, beside the writer's work. None in a piece of a batch.
+    pub(super) digest: Option<RowsDigest>,
 }
 
 /// What the database said of a row that it refuses.
@@ -62,11 +65,14 @@ pub(super) async fn read_ahead(
         };
         let mut next = range.cursor;
         while next < range.rows.len() {
+            // Read once there is room for it, and not before: rows that wait lie in memory.
+            let Ok(room) = sender.reserve().await else { return };
             let places = places(&range, next, size.load(Ordering::Relaxed));
             next = places.last().map_or(range.rows.len(), |last| last + 1);
             let prepared = prepare(&mut connection, &context, &range, places).await;
             let failed = prepared.is_err();
-            if sender.send(prepared).await.is_err() || failed {
+            room.send(prepared);
+            if failed {
                 return;
             }
         }
@@ -118,7 +124,12 @@ async fn prepare(
             }
         }
     }
-    Ok(Prepared { range: Arc::clone(range), places, judged, refused })
+    let mut digest = RowsDigest::default();
+    for (place, row) in &judged {
+        let fingerprint = usize::try_from(*place).ok().and_then(|place| range.rows.fingerprints.get(place));
+        Context::as_planned(fingerprint, Some(row)).into_iter().flatten().for_each(|change| digest.add(change));
+    }
+    Ok(Prepared { range: Arc::clone(range), places, judged, refused, digest: Some(digest) })
 }
 
 impl Prepared {
@@ -138,7 +149,8 @@ impl Prepared {
         let first_of_second = second.first().copied().unwrap_or(usize::MAX);
         let judged = self.judged.split_off(&i32::try_from(first_of_second).unwrap_or(i32::MAX));
         let refused = self.refused.split_off(&first_of_second);
-        let second = Self { range: Arc::clone(&self.range), places: second, judged, refused };
+        self.digest = None;
+        let second = Self { range: Arc::clone(&self.range), places: second, judged, refused, digest: None };
         (self, second)
     }
 }

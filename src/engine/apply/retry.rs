@@ -13,9 +13,9 @@ pub struct Retries {
 }
 
 impl Default for Retries {
-    /// Ten attempts in about a minute: a restart of the server, or a failover, takes less.
+    /// Fourteen attempts in about a minute and a half: a restart of the server, or a failover, takes less.
     fn default() -> Self {
-        Self::new(10, Duration::from_millis(200), Duration::from_secs(10))
+        Self::new(14, Duration::from_millis(200), Duration::from_secs(10))
     }
 }
 
@@ -40,6 +40,30 @@ impl Retries {
         let whole = self.first.saturating_mul(1 << self.used.min(16)).min(self.longest);
         self.used += 1;
         Some(whole.mul_f64(rand::rng().random_range(0.5..=1.0)))
+    }
+}
+
+/// Pauses between looks at what somebody else is doing: short at first, so that little is waited in vain, and never longer
+/// than what has been waited already, or than half a second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    next: Duration,
+}
+
+impl Patience {
+    const FIRST: Duration = Duration::from_millis(20);
+    const LONGEST: Duration = Duration::from_millis(500);
+
+    /// From the beginning.
+    pub(super) const fn new() -> Self {
+        Self { next: Self::FIRST }
+    }
+
+    /// The next pause.
+    pub(super) fn pause(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(Self::LONGEST);
+        pause
     }
 }
 

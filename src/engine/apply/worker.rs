@@ -4,9 +4,11 @@ use super::batch::{self, Mode, Standing};
 use super::context::Context;
 use super::pace::{Next, Pace};
 use super::read_ahead::{Prepared, Refused, read_ahead};
+use super::retry::Patience;
 use super::{ApplyError, ApplyOptions, Ending, Observer, drift, load};
 use crate::engine::connector::Connector;
 use crate::engine::ledger::{Claimer, State, Totals};
+use crate::engine::lock_wait::give_way;
 use crate::engine::throttle::Remark;
 use sqlx::{Connection as _, PgConnection};
 use std::collections::VecDeque;
@@ -19,8 +21,6 @@ use tokio::sync::mpsc;
 const ASK_TOTALS: Duration = Duration::from_secs(1);
 /// Rows that are read ahead while the throttle holds the first batch.
 const READ_WHILE_HELD: usize = 100;
-/// How often a worker that has nothing to claim looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// All of the work, or up to the first error.
 pub(super) async fn work(
@@ -39,10 +39,12 @@ pub(super) async fn work(
         return Ok(ending);
     }
     context.prepare(&mut connection).await?;
+    give_way(&mut connection).await?;
     let written: Vec<i64> = context.model.writes.iter().map(|write| write.table.oid).collect();
     pace.writes(&written);
     let mut worker = Worker { context, options, pace, told: Instant::now(), standing: None };
     worker.tell(&mut connection, observer).await?;
+    let mut patience = Patience::new();
     loop {
         let ending = worker.write_all(connector, &mut connection, observer).await?;
         let totals = worker.tell(&mut connection, observer).await?;
@@ -56,7 +58,7 @@ pub(super) async fn work(
         }
         // What is left is in other workers' hands; one of them may die.
         tokio::select! {
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = tokio::time::sleep(patience.pause()) => {}
             () = options.stop.cancelled() => return Ok(Ending::Stopped),
         }
     }

@@ -146,9 +146,14 @@ impl Writer<'_> {
         if usize::try_from(done).is_ok_and(|done| done == rows.len()) { Ok(()) } else { Err(ApplyError::Interleaved) }
     }
 
-    /// The audit entry: what is the same for all rows, what was done, and the moment.
+    /// The audit entry: what is the same for all rows, what was done, and the moment. Put together once a statement for
+    /// each result: done for each row, it cost the server a microsecond.
     fn entry(&self) -> String {
-        format!("({}::jsonb || jsonb_build_object('result', v.result, 'at', now()))", quote_literal(self.entry))
+        let entry = |result: &str| {
+            let (entry, result) = (quote_literal(self.entry), quote_literal(result));
+            format!("(SELECT {entry}::jsonb || jsonb_build_object('result', {result}::text, 'at', now()))")
+        };
+        format!("(CASE v.result WHEN {} THEN {} ELSE {} END)", quote_literal(result(true)), entry(result(true)), entry(result(false)))
     }
 }
 

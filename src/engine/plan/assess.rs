@@ -10,6 +10,7 @@ use crate::engine::sensitive::{Found, Sensitive};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What all rows are assessed with.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Assessor {
     pub(super) question: Question,
     pub(super) rules: Rules,
     pub(super) sensitive: Option<Sensitive>,
+    /// True once the plan shows as many rows as it shall: values of others are needed no more.
+    pub(super) shown: AtomicBool,
 }
 
 /// A source row, assessed.
@@ -91,7 +94,7 @@ pub(super) fn is_of(row: &PgRow, question: &Question, key: &[String]) -> Result<
 }
 
 fn verdict(with: &Assessor, rows: &[PgRow], key: &Key) -> Result<Verdict, PlanError> {
-    let Assessor { model, question, rules, sensitive } = with;
+    let Assessor { model, question, rules, sensitive, shown } = with;
     let Some(first) = rows.first() else { return Ok(Verdict::NoMatch) };
     if !first.try_get::<bool, _>(question.counts)? {
         return Ok(Verdict::Lost);
@@ -122,5 +125,11 @@ fn verdict(with: &Assessor, rows: &[PgRow], key: &Key) -> Result<Verdict, PlanEr
     judged.check(model, key)?;
     let (fingerprint, hashes) = judged.fingerprint(model, key);
     let bytes = judged.changes.iter().flat_map(|change| change.old.iter().chain(&change.new)).flatten().map(String::len).sum();
+    if shown.load(Ordering::Relaxed) {
+        // Let go here, side by side, and not by the one who takes the rows in order.
+        for change in &mut judged.changes {
+            (change.old, change.new) = (Vec::new(), Vec::new());
+        }
+    }
     Ok(Verdict::Write(Box::new(Writing { judged, fingerprint, hashes, bytes, found })))
 }

@@ -4,6 +4,7 @@
 //! order; chunks of them are assessed side by side, and taken in order into ranges. Memory does not grow with the table.
 
 mod assess;
+mod closing;
 mod digest;
 mod file;
 mod findings;
@@ -29,11 +30,13 @@ use super::sensitive::{Found, Sensitive};
 use crate::api::spec::{OnMatch, Samples, SensitiveData};
 use crate::api::status::{FindingStatus, PlanStatus, PlannedWrites};
 use assess::{Assessed, Assessor, Verdict, Writing};
+use closing::Closing;
 use once::Once;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use thiserror::Error;
 use validate::{Rules, Tally};
@@ -130,15 +133,19 @@ pub async fn plan(
     let findings = findings::of(&mut transaction, &model, &question).await?;
     let rules = Rules::of(&model)?;
     let sensitive = Sensitive::of(options.sensitive)?;
-    let assessor = Arc::new(Assessor { model, question, rules, sensitive });
+    let assessor = Arc::new(Assessor { model, question, rules, sensitive, shown: AtomicBool::new(false) });
     let mut planner = Planner::new(Arc::clone(&assessor), options)?;
     planner.counts.parameters = parameters;
-    read::read(&mut transaction, assessor, |chunk| {
+    let read = read::read(&mut transaction, assessor, |chunk| {
         chunk.into_iter().try_for_each(|row| planner.take(row))?;
         let done = planner.counts.matching;
         if progress(done, findings.estimate.max(done)) { Ok(()) } else { Err(PlanError::Stopped) }
     })
-    .await?;
+    .await;
+    if let Err(error) = read {
+        // A file that takes no more stops the planner; why, the file knows.
+        return planner.closing.finish().map_err(PlanError::from).and(Err(error));
+    }
     planner.counts.scanned = scanned(&mut transaction, &planner).await?;
     planner.witness = witness::take(&mut transaction, &planner.with.model, &planner.counts).await?;
     transaction.rollback().await?;
@@ -163,9 +170,10 @@ struct Planner<'a> {
     with: Arc<Assessor>,
     options: PlanOptions<'a>,
     counts: PlanStatus,
-    digest: RowsDigest,
     range: PlannedRange,
-    file: PlanFile,
+    /// Of each write of the range.
+    hashes: Vec<blake3::Hash>,
+    closing: Closing,
     tally: Tally,
     once: Option<Once>,
     /// What each write does, by action.
@@ -182,20 +190,20 @@ const FINDINGS: usize = 20;
 
 impl<'a> Planner<'a> {
     fn new(with: Arc<Assessor>, options: PlanOptions<'a>) -> Result<Self, PlanError> {
-        let file = PlanFile::create(options.path, options.run_uid)?;
+        let closing = Closing::begin(PlanFile::create(options.path, options.run_uid)?);
         let tally = Tally::of(&with.rules);
         // A source row is written once by its own key; what is found in another way has to be remembered.
         let sure = with.model.writes.len() == 1 && with.model.writes.iter().all(super::model::Target::is_own_row) && !with.model.has_many();
         let once = (!sure).then(|| Once::new(&options.path.with_extension("once")));
         let writes = vec![[0; 3]; with.model.writes.len()];
-        let (counts, digest, range) = (PlanStatus::default(), RowsDigest::default(), PlannedRange::default());
+        let (counts, range, hashes) = (PlanStatus::default(), PlannedRange::default(), Vec::new());
         Ok(Self {
             with,
             options,
             counts,
-            digest,
             range,
-            file,
+            hashes,
+            closing,
             tally,
             once,
             writes,
@@ -232,8 +240,8 @@ impl<'a> Planner<'a> {
     fn write(&mut self, key: Vec<String>, winner: Vec<String>, writing: &Writing) -> Result<(), PlanError> {
         let number = u64::try_from(self.counts.will_write).unwrap_or(0);
         let changes = &writing.judged.changes;
-        for (change, hash) in changes.iter().zip(&writing.hashes) {
-            self.range.digest.add(hash);
+        self.hashes.extend(&writing.hashes);
+        for change in changes {
             let Some(write) = self.with.model.writes.get(change.write) else { continue };
             if let Some(once) = &mut self.once {
                 once.add(write.table.oid, &change.key, number)?;
@@ -260,6 +268,8 @@ impl<'a> Planner<'a> {
             self.counts.sample.extend(shown);
             // Of all rows, where all are searched; else of those that are shown.
             self.counts.sensitive += i64::from(sensitive && self.options.sensitive.is_none());
+        } else {
+            self.with.shown.store(true, Ordering::Relaxed);
         }
         self.range.add(key.into_iter().chain(winner), writing.fingerprint, changes.len(), writing.bytes);
         if self.range.is_full(self.options.range.max(1)) { self.close() } else { Ok(()) }
@@ -278,18 +288,18 @@ impl<'a> Planner<'a> {
     }
 
     fn close(&mut self) -> Result<(), PlanError> {
-        if !self.range.is_empty() {
-            let range = std::mem::take(&mut self.range);
-            self.digest.merge(&range.digest);
-            self.file.add(&range)?;
+        if self.range.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let (range, hashes) = (std::mem::take(&mut self.range), std::mem::take(&mut self.hashes));
+        if self.closing.end(range, hashes) { Ok(()) } else { Err(PlanError::Stopped) }
     }
 
     fn finish(mut self) -> Result<PlanStatus, PlanError> {
         self.close()?;
-        self.counts.rows_digest = self.digest.finish();
-        self.counts.file_sha256 = self.file.finish(&self.counts.rows_digest, self.witness)?;
+        let (file, digest) = self.closing.finish()?;
+        self.counts.rows_digest = digest.finish();
+        self.counts.file_sha256 = file.finish(&self.counts.rows_digest, self.witness)?;
         if let Some((first, second)) = self.once.map(Once::twice).transpose()?.flatten() {
             let key = |number| key_of(&self.options, number, self.with.model.source.key.len());
             return Err(PlanError::TargetWrittenTwice { first: key(first)?, second: key(second)? });

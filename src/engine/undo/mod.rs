@@ -12,6 +12,7 @@ pub use release::release_undo;
 use super::apply::Retries;
 use super::connector::{ConnectRefused, Connector};
 use super::ledger::{Ledger, LedgerError, State, release};
+use super::lock_wait::give_way;
 use crate::postgres::{describe, is_connection_loss, sqlstate};
 use part::{Part, parts};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -134,6 +135,7 @@ async fn work(
         None => *epoch.insert(begin(&mut connection, ledger).await?),
     };
     let (mut done, total) = batches(&mut connection, ledger).await?;
+    give_way(&mut connection).await?;
     loop {
         let newest = newest(&mut connection, ledger).await?;
         if newest.is_empty() {

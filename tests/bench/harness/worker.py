@@ -138,7 +138,8 @@ class Pod:
                 (home / shared).symlink_to(self.root / shared, target_is_directory=True)
         (home / "dev").mkdir(exist_ok=True)
         (home / "dev/termination-log").unlink(missing_ok=True)
-        environment = {"PATH": os.environ["PATH"], "JOB_COMPLETION_INDEX": str(index)}
+        # As the operator's pods have it.
+        environment = {"PATH": os.environ["PATH"], "JOB_COMPLETION_INDEX": str(index), "MALLOC_ARENA_MAX": "1"}
         with open(home / f"{step}.out", "w") as out, open(home / f"{step}.log", "w") as log:
             command = [self.engine.binary, "step", step, "--root", home]
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=environment)
