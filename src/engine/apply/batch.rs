@@ -133,11 +133,13 @@ impl<'a> Batch<'a> {
             let place = usize::try_from(row.place).unwrap_or(usize::MAX);
             self.drifted(place, row.key, None)?;
         }
-        match self.prepared.digest.as_ref().filter(|_| !locked && written.len() == rows.len()) {
-            Some(all) => self.digest.merge(all),
-            None => hashes.iter().filter(|(place, _)| written.contains(place)).for_each(|(_, changes)| {
-                changes.iter().for_each(|change| self.digest.add(change));
-            }),
+        if let Some(all) = self.prepared.digest.as_ref().filter(|_| !locked && written.len() == rows.len()) {
+            self.digest.merge(all);
+        } else {
+            let of_written = hashes.iter().filter(|(place, _)| written.contains(place));
+            for change in of_written.flat_map(|(_, changes)| changes.iter()) {
+                self.digest.add(change);
+            }
         }
         self.redacted += rows.iter().filter(|row| row.redacted && written.contains(&row.place)).count();
         self.written.extend(written);

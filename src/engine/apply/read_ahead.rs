@@ -127,7 +127,9 @@ async fn prepare(
     let mut digest = RowsDigest::default();
     for (place, row) in &judged {
         let fingerprint = usize::try_from(*place).ok().and_then(|place| range.rows.fingerprints.get(place));
-        Context::as_planned(fingerprint, Some(row)).into_iter().flatten().for_each(|change| digest.add(change));
+        for change in Context::as_planned(fingerprint, Some(row)).into_iter().flatten() {
+            digest.add(change);
+        }
     }
     Ok(Prepared { range: Arc::clone(range), places, judged, refused, digest: Some(digest) })
 }

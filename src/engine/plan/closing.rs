@@ -29,7 +29,9 @@ impl Closing {
         let thread = std::thread::spawn(move || {
             let mut all = RowsDigest::default();
             for Ended { mut range, hashes } in receiver {
-                hashes.iter().for_each(|hash| range.digest.add(hash));
+                for hash in &hashes {
+                    range.digest.add(hash);
+                }
                 all.merge(&range.digest);
                 file.add(&range)?;
             }
