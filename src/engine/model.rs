@@ -100,6 +100,8 @@ pub enum JoinFrom {
         table: Box<Table>,
         /// Which row.
         matches: Expression,
+        /// What earlier writes make of it, for a join of a write's own.
+        after: Option<After>,
     },
     /// In a query of its own.
     Query {
@@ -108,6 +110,17 @@ pub enum JoinFrom {
         /// The tables that it reads.
         tables: Vec<Table>,
     },
+}
+
+/// A joined table that earlier writes of the same source row change.
+#[derive(Clone, Debug)]
+pub struct After {
+    /// Their places among the writes.
+    pub writes: Vec<usize>,
+    /// Columns whose values are known at plan in each row, written or not.
+    pub known: Vec<Column>,
+    /// The first of those writes, as the spec places it.
+    pub first: String,
 }
 
 /// One write.
@@ -119,6 +132,8 @@ pub struct Target {
     pub key: Vec<Column>,
     /// What is done.
     pub action: WriteAction,
+    /// What is looked up for this write alone.
+    pub joins: Vec<Join>,
     /// Which row; `None`: the source row itself, or, for an insert, the one with the same key.
     pub matches: Option<Expression>,
     /// Written only if this holds.
@@ -271,7 +286,7 @@ impl Model {
             expressions.push(&pick.order);
         }
         let mut found = BTreeSet::new();
-        for join in &self.joins {
+        for join in self.all_joins() {
             match &join.from {
                 JoinFrom::Table { matches, .. } => expressions.push(matches),
                 JoinFrom::Query { query, .. } => found.extend(query.server_dependent()),
@@ -295,6 +310,11 @@ impl Model {
         let of = delete.index;
         let captured = self.writes.iter().enumerate().filter(move |(_, write)| write.index == of);
         captured.filter_map(|(n, write)| Some((n, write, write.captured.as_deref()?)))
+    }
+
+    /// The joins of the source, and those of the writes.
+    pub fn all_joins(&self) -> impl Iterator<Item = &Join> {
+        self.joins.iter().chain(self.writes.iter().flat_map(|write| &write.joins))
     }
 
     /// True where a join finds several rows for a source row.

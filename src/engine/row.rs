@@ -284,7 +284,7 @@ fn differs(write: &Target, old: &[Option<String>], new: &[Option<String>]) -> bo
 
 /// What may be at fault where a source row comes more often than it may.
 fn not_unique(model: &Model, key: &[String], many: &[String]) -> String {
-    let joins = model.joins.iter().filter(|join| !join.is_condition()).map(|join| match join.many.as_slice() {
+    let joins = model.all_joins().filter(|join| !join.is_condition()).map(|join| match join.many.as_slice() {
         [] => format!("the join {} (narrow its match or query)", join.alias),
         columns => format!("the join {} (its key {} does not tell its rows apart)", join.alias, columns.join(", ")),
     });

@@ -222,6 +222,20 @@ async fn a_value_comes_through_a_foreign_key_and_orphans_are_left_alone() {
 }
 
 #[tokio::test]
+async fn a_row_is_looked_up_or_made_and_referred_to() {
+    let example = Example {
+        folder: "look-up-or-create",
+        statement: "INSERT INTO organisations (id, slug, name) SELECT md5('organisations/' || lower(btrim(owner)))::uuid, lower(btrim(owner)), btrim(owner)
+                FROM projects WHERE btrim(owner) <> '' ON CONFLICT (slug) DO NOTHING;
+            UPDATE projects p SET organisation_id = o.id, organisation = o.name FROM organisations o WHERE btrim(p.owner) <> '' AND o.slug = lower(btrim(p.owner))",
+        compare: &[("organisations", "x.*"), ("projects", "x.*")],
+        writes: 272,
+    };
+    let plan = example.holds().await;
+    assert!(plan.writes[0].inserts < plan.will_write, "some are there already: {:?}", plan.writes);
+}
+
+#[tokio::test]
 async fn composite_keys_find_their_rows_in_all_partitions() {
     let example = Example {
         folder: "composite-key",

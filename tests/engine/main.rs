@@ -21,6 +21,7 @@ mod harness;
 mod ledger;
 mod migration;
 mod odd;
+mod own_joins;
 mod pace;
 mod plan;
 mod random;

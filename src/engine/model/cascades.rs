@@ -35,6 +35,7 @@ pub(super) async fn resolve(connection: &mut PgConnection, delete: &Target, at: 
             keeps: table.columns.iter().filter(|c| c.origin != Origin::Computed && c.exists).cloned().collect(),
             triggers: catalog::triggers(connection, &table, "DELETE").await.at(&at)?,
             action: WriteAction::Delete(references),
+            joins: Vec::new(),
             matches: None,
             only_if: None,
             sets: Vec::new(),

@@ -55,7 +55,7 @@ fn of_model(model: &Model) -> Vec<String> {
             names.join(", ")
         ));
     }
-    for join in &model.joins {
+    for join in model.all_joins() {
         if let JoinFrom::Query { .. } = join.from {
             remarks.push(format!("the join {} is a query: rows of its tables may change between reading and writing a batch", join.alias));
         }

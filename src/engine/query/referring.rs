@@ -1,6 +1,6 @@
 //! Rows of other tables that refer to one that shall be deleted: those in the way, and those that go with it.
 
-use super::{Moment, Rows, from, matches, names, texts, with};
+use super::{Moment, Rows, matches, names, own, texts, with};
 use crate::engine::catalog::Reference;
 use crate::engine::model::{Model, Target};
 use crate::engine::sql::quote_literal;
@@ -60,7 +60,7 @@ pub fn lock_captured(model: &Model, delete: &Target, target: &Target, path: &[Re
     format!(
         "{}SELECT 1 FROM {}{deleted}{joined} ORDER BY {} FOR UPDATE OF {here}",
         with(model, Rows::Keys),
-        from(model, Rows::Keys),
+        own::from(model, delete),
         names(&here, &target.key),
     )
 }
