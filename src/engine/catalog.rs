@@ -4,7 +4,7 @@ mod audit_table;
 mod references;
 
 pub use audit_table::require_audit_table;
-pub use references::{Reference, references, refuse_inherited};
+pub use references::{OnDelete, Reference, references, refuse_inherited};
 
 use super::sql::{SqlError, TableName, quote};
 use sqlx::{PgConnection, Row};

@@ -85,7 +85,7 @@ pub struct WriteColumns {
     /// New values of the columns that are set.
     pub new: Range<usize>,
     /// Rows that go with the target: their place among the writes, and a JSON list of lists of texts: `xmin`, a table
-    /// whose rows stand in the way, key, and old values.
+    /// whose rows stand in the way, key, old values, and new values.
     pub captured: Vec<(usize, usize)>,
 }
 

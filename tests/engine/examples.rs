@@ -473,6 +473,19 @@ async fn what_changed_since_the_plan_is_left_alone_by_inserts_and_deletes_too() 
 }
 
 #[tokio::test]
+async fn what_goes_with_a_deleted_row_and_what_loses_its_reference_to_it_is_captured() {
+    let example = Example {
+        folder: "cascades",
+        statement: "DELETE FROM customers WHERE closed_at < '2020-01-01'",
+        compare: &[("customers", "x.*"), ("addresses", "x.*"), ("address_checks", "x.*"), ("invoices", "x.*"), ("tickets", "x.*")],
+        writes: 40,
+    };
+    let plan = example.holds().await;
+    let of = |table: &str| plan.writes.iter().filter(|w| w.table == table).fold((0, 0), |(u, d), w| (u + w.updates, d + w.deletes));
+    assert!(of("invoices").0 > 60 && of("tickets").0 > 40 && of("addresses").1 > 60 && of("address_checks").1 > 60, "{:?}", plan.writes);
+}
+
+#[tokio::test]
 async fn orphans_are_removed_and_what_refers_to_nothing_is_none() {
     let example = Example {
         folder: "orphans",

@@ -19,6 +19,7 @@ mod fuzz;
 mod guard;
 mod harness;
 mod ledger;
+mod lost_references;
 mod migration;
 mod odd;
 mod own_joins;

@@ -44,7 +44,7 @@ pub struct Write {
     /// Insert: what names a row, and what happens where there is one already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_conflict: Option<OnConflict>,
-    /// Delete: what happens to rows whose foreign keys say `ON DELETE CASCADE`. Default: `Refuse`.
+    /// Delete: what happens to rows whose foreign keys say `ON DELETE CASCADE`, `SET NULL` or `SET DEFAULT`. Default: `Refuse`.
     #[serde(default)]
     pub cascades: Cascades,
     /// Where a join has `rows: Many`: `Row` writes for each joined row, `Source` once for each source row. Default: `Row`.
@@ -89,14 +89,15 @@ pub enum ConflictMode {
     Update,
 }
 
-/// What happens to rows that go with a deleted one.
+/// What happens to rows that go with a deleted one, or lose their reference to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Cascades {
     /// A row that any other refers to fails the plan.
     #[default]
     Refuse,
     /// Rows whose foreign keys cascade, and those that cascade from them, are planned, approved, deleted and put back with it;
-    /// one that anything else refers to fails the plan.
+    /// rows whose foreign keys say `SET NULL` or `SET DEFAULT` are planned, approved, written and put back likewise. One that
+    /// anything else refers to fails the plan.
     Capture,
 }
 

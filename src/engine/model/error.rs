@@ -86,7 +86,9 @@ pub enum ModelError {
         place: String,
     },
     /// Foreign keys that cascade lead back to where they began.
-    #[error("{place}: the foreign keys of {table} that cascade lead in a circle, or too far: delete its rows by a run of their own")]
+    #[error(
+        "{place}: the foreign keys to {table} lead in a circle, or too far (they cascade, or set a reference to NULL or its default): delete its rows, or clear those references, by a run of their own"
+    )]
     CascadeInACircle {
         /// Where it stands in the spec.
         place: String,

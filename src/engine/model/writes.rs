@@ -45,7 +45,7 @@ pub(super) async fn resolve(
         (Action::Delete, _) => {
             catalog::refuse_inherited(connection, &table).await.at(&at)?;
             let references = catalog::references(connection, &table).await.at(&at)?;
-            (WriteAction::Delete(references), table.columns.iter().filter(|c| c.origin != Origin::Computed && c.exists).cloned().collect())
+            (WriteAction::Delete(references), cascades::whole(&table))
         }
         (Action::Insert, Some(OnConflict { mode, .. })) => {
             known_at_plan(&key, &sets, &at)?;

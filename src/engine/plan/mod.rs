@@ -168,6 +168,8 @@ struct Planner<'a> {
     file: PlanFile,
     tally: Tally,
     once: Option<Once>,
+    /// What each write takes of its row for itself.
+    taken: Vec<Vec<String>>,
     /// What each write does, by action.
     writes: Vec<[i64; 3]>,
     /// Findings of each rule for secrets.
@@ -188,6 +190,7 @@ impl<'a> Planner<'a> {
         let sure = with.model.writes.len() == 1 && with.model.writes.iter().all(super::model::Target::is_own_row) && !with.model.has_many();
         let once = (!sure).then(|| Once::new(&options.path.with_extension("once")));
         let writes = vec![[0; 3]; with.model.writes.len()];
+        let taken = with.model.writes.iter().map(|write| with.model.taken_by(write)).collect();
         let (counts, digest, range) = (PlanStatus::default(), RowsDigest::default(), PlannedRange::default());
         Ok(Self {
             with,
@@ -198,6 +201,7 @@ impl<'a> Planner<'a> {
             file,
             tally,
             once,
+            taken,
             writes,
             by_rule: BTreeMap::new(),
             witness: None,
@@ -236,7 +240,9 @@ impl<'a> Planner<'a> {
             self.range.digest.add(hash);
             let Some(write) = self.with.model.writes.get(change.write) else { continue };
             if let Some(once) = &mut self.once {
-                once.add(write.table.oid, &change.key, number)?;
+                for part in self.taken.get(change.write).into_iter().flatten() {
+                    once.add(write.table.oid, &change.key, part, number)?;
+                }
             }
             if let Some([updates, inserts, deletes]) = self.writes.get_mut(change.write) {
                 match change.kind {
