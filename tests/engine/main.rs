@@ -12,6 +12,7 @@ mod apply;
 mod cascades;
 mod crash;
 mod definition;
+mod drift;
 mod equality;
 mod examples;
 mod findings;
