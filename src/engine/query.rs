@@ -386,7 +386,10 @@ fn lateral(model: &Model, write: &Target, moment: Moment, list: &mut List, alias
         format!(" CROSS JOIN LATERAL (SELECT {inner} FROM (SELECT s.*) AS t) AS {alias}")
     } else if inserts {
         let relation = write.table.relation("t");
-        format!(" CROSS JOIN LATERAL (SELECT {inner} FROM (SELECT) AS one LEFT JOIN {relation} ON {}) AS {alias}", matches(write))
+        format!(
+            " CROSS JOIN LATERAL (SELECT {inner} FROM (SELECT) AS \"backfill one\" LEFT JOIN {relation} ON {}) AS {alias}",
+            matches(write)
+        )
     } else {
         format!(" LEFT JOIN LATERAL (SELECT {inner} FROM {} WHERE {}) AS {alias} ON true", write.table.relation("t"), matches(write))
     };

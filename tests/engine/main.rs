@@ -15,6 +15,7 @@ mod definition;
 mod drift;
 mod equality;
 mod examples;
+mod extensions;
 mod findings;
 mod fuzz;
 mod guard;

@@ -44,7 +44,7 @@ impl Own {
             let join = if matches!(write.action, WriteAction::Insert(_)) { "LEFT JOIN" } else { "JOIN" };
             format!(" {join} {} ON {}", write.table.relation("t"), matches(write))
         };
-        format!("(SELECT) AS one{}{target} WHERE {}", self.from, self.finds)
+        format!("(SELECT) AS \"backfill one\"{}{target} WHERE {}", self.from, self.finds)
     }
 }
 

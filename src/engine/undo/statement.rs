@@ -80,7 +80,8 @@ fn wanted(ledger: &Ledger, part: &Part) -> String {
     format!(
         "NOT EXISTS (SELECT FROM {skipped} d WHERE d.run_uid = $1 AND d.range = $2 AND d.batch = $3 AND d.place = u.place
              AND (d.seq = {seq} OR d.seq <> ALL (ARRAY(
-                 SELECT (w->>'seq')::int FROM {runs} r, jsonb_array_elements(r.writes) AS w WHERE r.uid = $1 AND w ? 'losesReference'))))",
+                 SELECT (e.\"backfill write\"->>'seq')::int FROM {runs} r, jsonb_array_elements(r.writes) AS e(\"backfill write\")
+                 WHERE r.uid = $1 AND e.\"backfill write\" ? 'losesReference'))))",
         skipped = ledger.table("skipped"),
         seq = part.seq,
         runs = ledger.table("runs"),
