@@ -4,7 +4,7 @@ mod audit_table;
 mod references;
 
 pub use audit_table::require_audit_table;
-pub use references::{Reference, references, refuse_inherited};
+pub use references::{OnDelete, Reference, references, refuse_inherited};
 
 use super::sql::{SqlError, TableName, quote};
 use sqlx::{PgConnection, Row};
@@ -276,6 +276,19 @@ fn missing(wanted: &TableName, schemas: &[String]) -> CatalogError {
 /// [`CatalogError::Database`].
 pub async fn triggers(connection: &mut PgConnection, table: &Table, event: &str) -> Result<Vec<String>, CatalogError> {
     Ok(sqlx::query_scalar(TRIGGERS).persistent(false).bind(table.oid).bind(event).fetch_all(connection).await?)
+}
+
+/// True where a row of one table may be one of the other, too: partitions and tables that inherit.
+///
+/// # Errors
+/// [`CatalogError::Database`].
+pub async fn share_rows(connection: &mut PgConnection, one: &Table, other: &Table) -> Result<bool, CatalogError> {
+    let share = sqlx::query_scalar(
+        "WITH RECURSIVE up (below, oid) AS (
+             SELECT o, o FROM unnest(ARRAY[$1, $2]::oid[]) AS o UNION SELECT up.below, i.inhparent FROM up JOIN pg_inherits i ON i.inhrelid = up.oid)
+         SELECT EXISTS (SELECT FROM up a JOIN up b ON a.oid = b.oid WHERE a.below = $1::oid AND b.below = $2::oid)",
+    );
+    Ok(share.persistent(false).bind(one.oid).bind(other.oid).fetch_one(connection).await?)
 }
 
 /// The GRANT that the connection's role lacks.

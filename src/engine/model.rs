@@ -13,7 +13,7 @@ mod writes;
 pub use error::ModelError;
 pub use rights::Right;
 
-use super::catalog::{Column, Reference, Table};
+use super::catalog::{Column, OnDelete, Reference, Table};
 use super::sql::{Expression, SelectQuery};
 use crate::api::spec::{AddedColumn, ConflictMode, JoinType, OnInvalid, SqlBackfill};
 use crate::api::status::ParameterStatus;
@@ -100,6 +100,8 @@ pub enum JoinFrom {
         table: Box<Table>,
         /// Which row.
         matches: Expression,
+        /// What earlier writes make of it, for a join of a write's own.
+        after: Option<After>,
     },
     /// In a query of its own.
     Query {
@@ -108,6 +110,17 @@ pub enum JoinFrom {
         /// The tables that it reads.
         tables: Vec<Table>,
     },
+}
+
+/// A joined table that earlier writes of the same source row change.
+#[derive(Clone, Debug)]
+pub struct After {
+    /// Their places among the writes.
+    pub writes: Vec<usize>,
+    /// Columns whose values are known at plan in each row, written or not.
+    pub known: Vec<Column>,
+    /// The first of those writes, as the spec places it.
+    pub first: String,
 }
 
 /// One write.
@@ -119,6 +132,8 @@ pub struct Target {
     pub key: Vec<Column>,
     /// What is done.
     pub action: WriteAction,
+    /// What is looked up for this write alone.
+    pub joins: Vec<Join>,
     /// Which row; `None`: the source row itself, or, for an insert, the one with the same key.
     pub matches: Option<Expression>,
     /// Written only if this holds.
@@ -129,11 +144,11 @@ pub struct Target {
     pub keeps: Vec<Column>,
     /// True where it is made once for a source row, however many rows a join finds.
     pub per_source: bool,
-    /// Its place in the spec; rows that go with a deleted one have that of the delete.
+    /// Its place in the spec; a captured one has that of its delete.
     pub index: usize,
-    /// Delete: rows that go with the deleted one are deletes of their own, before it.
+    /// Delete: rows that go with the deleted one, or lose their reference to it, are writes of their own, before it.
     pub captures: bool,
-    /// How the rows are found that go with a deleted one; `None` for a write that the spec names.
+    /// How the rows are found that go with a deleted one, or lose their reference to it; `None` for a write that the spec names.
     pub captured: Option<Vec<Reference>>,
     /// BEFORE triggers of the table that may change what is written, by name.
     pub triggers: Vec<String>,
@@ -215,7 +230,13 @@ impl Target {
 
     /// Foreign keys whose rows stand in the way of a delete.
     pub fn in_the_way(&self) -> impl Iterator<Item = &Reference> {
-        self.references().iter().filter(|reference| !(self.captures && reference.cascades))
+        self.references().iter().filter(|reference| !(self.captures && reference.on_delete != OnDelete::Refuses))
+    }
+
+    /// True where rows lose their reference to deleted ones.
+    #[must_use]
+    pub const fn is_cleared(&self) -> bool {
+        self.captured.is_some() && matches!(self.action, WriteAction::Update)
     }
 
     /// The columns whose values are known at plan, and approved.
@@ -271,7 +292,7 @@ impl Model {
             expressions.push(&pick.order);
         }
         let mut found = BTreeSet::new();
-        for join in &self.joins {
+        for join in self.all_joins() {
             match &join.from {
                 JoinFrom::Table { matches, .. } => expressions.push(matches),
                 JoinFrom::Query { query, .. } => found.extend(query.server_dependent()),
@@ -290,11 +311,27 @@ impl Model {
         self.writes.iter().enumerate().filter(|(_, write)| write.captured.is_none())
     }
 
-    /// The rows that go with those of a delete, with their places among the writes: the farthest first.
+    /// The rows that go with those of a delete, or lose their reference to them, with their places among the writes: the farthest
+    /// first.
     pub fn captured_by(&self, delete: &Target) -> impl Iterator<Item = (usize, &Target, &[Reference])> {
         let of = delete.index;
         let captured = self.writes.iter().enumerate().filter(move |(_, write)| write.index == of);
         captured.filter_map(|(n, write)| Some((n, write, write.captured.as_deref()?)))
+    }
+
+    /// The joins of the source, and those of the writes.
+    pub fn all_joins(&self) -> impl Iterator<Item = &Join> {
+        self.joins.iter().chain(self.writes.iter().flat_map(|write| &write.joins))
+    }
+
+    /// What a write takes of its row for itself, as names: all of it. Where rows of the table lose references to deleted ones,
+    /// only those columns, so that a row may lose one to each of two deleted ones, but not to one and go with the other.
+    #[must_use]
+    pub fn taken_by(&self, write: &Target) -> Vec<String> {
+        let cleared = self.writes.iter().filter(|other| other.is_cleared() && other.table.oid == write.table.oid);
+        let cleared = cleared.filter(|other| std::ptr::eq(*other, write) || !write.is_cleared());
+        let columns: BTreeSet<String> = cleared.flat_map(|other| &other.sets).map(|set| set.column.name.clone()).collect();
+        if columns.is_empty() { vec![String::new()] } else { columns.into_iter().collect() }
     }
 
     /// True where a join finds several rows for a source row.

@@ -3,8 +3,10 @@
 //!
 //! All values travel as texts. Aliases of ours hold a space, so that no expression of the user can name them by accident.
 
+mod own;
 mod referring;
 
+pub use own::{own_relation, own_scope};
 pub use referring::{lock_captured, refers};
 
 use super::catalog::Column;
@@ -83,7 +85,7 @@ pub struct WriteColumns {
     /// New values of the columns that are set.
     pub new: Range<usize>,
     /// Rows that go with the target: their place among the writes, and a JSON list of lists of texts: `xmin`, a table
-    /// whose rows stand in the way, key, and old values.
+    /// whose rows stand in the way, key, old values, and new values.
     pub captured: Vec<(usize, usize)>,
 }
 
@@ -129,21 +131,28 @@ pub fn question(model: &Model, rows: Rows, moment: Moment) -> Question {
     let judged = list.some(rules.map(|rule| format!("({}::jsonb)::text", rule.value.in_parentheses())));
     let audit_fits = list.one(audit_fits(model.audit.as_ref()));
     let audit_before = list.some(if apply { audit_before(model.audit.as_ref()) } else { Vec::new() });
-    let (mut from, mut writes) = (from(model, rows), Vec::with_capacity(model.writes.len()));
-    for (index, write) in model.writes.iter().enumerate() {
-        if write.captured.is_some() {
-            writes.push(None);
-            continue;
-        }
-        let alias = format!("\"backfill {index}\"");
-        let (lateral, columns) = lateral(model, write, moment, &mut list, &alias);
-        from.push_str(&lateral);
-        writes.push(Some(columns));
-    }
+    let mut from = from(model, rows);
+    let writes = laterals(model, model.writes.len(), moment, &mut list, &mut from);
     let filter = source.filter.as_ref().map(|f| format!(" WHERE coalesce({}, false)", f.in_parentheses())).unwrap_or_default();
     let order = order(model, all);
     let sql = format!("{}SELECT {} FROM {from}{filter}{order}", with(model, rows), list.columns.join(", "));
     Question { sql, key, place, version, winner, counts, joined, many, judged, audit_fits, audit_before, writes }
+}
+
+/// Puts so many writes, with their values, beside the source rows.
+fn laterals(model: &Model, writes: usize, moment: Moment, list: &mut List, from: &mut String) -> Vec<Option<WriteColumns>> {
+    let mut columns: Vec<Option<WriteColumns>> = Vec::with_capacity(writes);
+    for (index, write) in model.writes.iter().enumerate().take(writes) {
+        if write.captured.is_some() {
+            columns.push(None);
+            continue;
+        }
+        let own = own::joins(model, write, list, &columns);
+        let (lateral, its) = lateral(model, write, moment, list, &format!("\"backfill {index}\""), &own);
+        from.push_str(&lateral);
+        columns.push(Some(its));
+    }
+    columns
 }
 
 /// The whole table comes in key order. Rows of one source row come in the order of what tells them apart, so that plan and
@@ -182,7 +191,7 @@ pub fn lock_target(model: &Model, write: &Target) -> String {
     format!(
         "{with}SELECT 1 FROM {from} JOIN {target} ON {matches} ORDER BY {order} FOR {lock} OF t",
         with = with(model, Rows::Keys),
-        from = from(model, Rows::Keys),
+        from = own::from(model, write),
         target = write.table.relation("t"),
         matches = matches(write),
         order = names("t", &write.key),
@@ -284,7 +293,7 @@ fn parameters(model: &Model) -> String {
 /// Joined rows carry a mark, so that a row of NULLs is told from none.
 fn joined_rows(join: &Join) -> String {
     match &join.from {
-        JoinFrom::Table { table, matches } => format!(
+        JoinFrom::Table { table, matches, .. } => format!(
             " LEFT JOIN (SELECT true AS \"backfill found\", x.* FROM {}) AS {} ON {}",
             table.relation("x"),
             quote(&join.alias),
@@ -300,26 +309,37 @@ fn joined_rows(join: &Join) -> String {
 
 /// True where each join finds what it must.
 fn joined(model: &Model) -> String {
-    let conditions = model.joins.iter().filter_map(|join| {
-        let exists = || match &join.from {
-            JoinFrom::Table { table, matches } => {
-                format!("EXISTS (SELECT FROM {} WHERE {})", table.relation(&quote(&join.alias)), matches.in_parentheses())
-            }
-            JoinFrom::Query { query, .. } => format!("EXISTS {}", query.in_parentheses()),
-        };
-        match join.kind {
-            JoinType::Left => None,
-            JoinType::Inner => Some(format!("{}.\"backfill found\" IS NOT NULL", quote(&join.alias))),
-            JoinType::Semi => Some(exists()),
-            JoinType::Anti => Some(format!("NOT {}", exists())),
-        }
-    });
+    all_of(model.joins.iter().filter_map(|join| finds(join, || exists(join))))
+}
+
+/// All of these conditions.
+fn all_of(conditions: impl Iterator<Item = String>) -> String {
     let conditions: Vec<String> = conditions.collect();
     if conditions.is_empty() { "true".into() } else { conditions.join(" AND ") }
 }
 
+/// True where a join finds what it must; `None` where it need not find anything.
+fn finds(join: &Join, exists: impl Fn() -> String) -> Option<String> {
+    match join.kind {
+        JoinType::Left => None,
+        JoinType::Inner => Some(format!("{}.\"backfill found\" IS NOT NULL", quote(&join.alias))),
+        JoinType::Semi => Some(exists()),
+        JoinType::Anti => Some(format!("NOT {}", exists())),
+    }
+}
+
+/// True where a join finds anything.
+fn exists(join: &Join) -> String {
+    match &join.from {
+        JoinFrom::Table { table, matches, .. } => {
+            format!("EXISTS (SELECT FROM {} WHERE {})", table.relation(&quote(&join.alias)), matches.in_parentheses())
+        }
+        JoinFrom::Query { query, .. } => format!("EXISTS {}", query.in_parentheses()),
+    }
+}
+
 /// One write's target and values, beside the source row. For an insert the target may be missing, and the values are there.
-fn lateral(model: &Model, write: &Target, moment: Moment, list: &mut List, alias: &str) -> (String, WriteColumns) {
+fn lateral(model: &Model, write: &Target, moment: Moment, list: &mut List, alias: &str, own: &own::Own) -> (String, WriteColumns) {
     let apply = moment == Moment::Apply;
     let inserts = matches!(write.action, WriteAction::Insert(_));
     let mut inner = Vec::new();
@@ -360,11 +380,16 @@ fn lateral(model: &Model, write: &Target, moment: Moment, list: &mut List, alias
     let new = many(write.sets.iter().map(guarded).collect(), list);
     let columns = WriteColumns { found, holds: holds_at, version, referred, key, old, new, captured };
     let inner = inner.join(", ");
-    let sql = if write.is_own_row() {
+    let sql = if !write.joins.is_empty() {
+        format!(" LEFT JOIN LATERAL (SELECT {inner} FROM {}) AS {alias} ON true", own.beside_target(write))
+    } else if write.is_own_row() {
         format!(" CROSS JOIN LATERAL (SELECT {inner} FROM (SELECT s.*) AS t) AS {alias}")
     } else if inserts {
         let relation = write.table.relation("t");
-        format!(" CROSS JOIN LATERAL (SELECT {inner} FROM (SELECT) AS one LEFT JOIN {relation} ON {}) AS {alias}", matches(write))
+        format!(
+            " CROSS JOIN LATERAL (SELECT {inner} FROM (SELECT) AS \"backfill one\" LEFT JOIN {relation} ON {}) AS {alias}",
+            matches(write)
+        )
     } else {
         format!(" LEFT JOIN LATERAL (SELECT {inner} FROM {} WHERE {}) AS {alias} ON true", write.table.relation("t"), matches(write))
     };

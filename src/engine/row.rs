@@ -6,7 +6,7 @@ use crate::api::spec::ConflictMode;
 use futures::TryStreamExt as _;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use thiserror::Error;
 
@@ -207,6 +207,12 @@ impl Judged {
         for (of, at) in &columns.captured {
             if let (Some(target), Some(rows)) = (model.writes.get(*of), row.try_get::<Option<&str>, _>(*at)?) {
                 self.see_captured(model, *of, target, rows)?;
+                // Of a foreign key whose default is the deleted row itself nothing changes, and it holds the row.
+                let stays = |change: &Change| change.write == *of && !change.is_needed(target);
+                if self.changes.iter().any(stays) {
+                    let (table, key) = (write.table.display(), show(&texts(row, &columns.key)?));
+                    return Err(RowError::Referred { table, key, by: target.table.display() });
+                }
             }
         }
         let new = values(row, &columns.new)?;
@@ -216,16 +222,31 @@ impl Judged {
         }
         let version = columns.version.filter(|_| kind != Kind::Insert).map(|at| row.try_get(at)).transpose()?.flatten();
         self.changes.push(Change { write: index, kind, key: texts(row, &columns.key)?, version, old, new });
+        if !columns.captured.is_empty() {
+            self.let_go_what_goes(model);
+        }
         Ok(())
     }
 
-    /// Takes in the rows that go with a deleted one: a JSON list of lists of texts.
+    /// A row that goes itself loses no reference before.
+    fn let_go_what_goes(&mut self, model: &Model) {
+        let oid = |change: &Change| model.writes.get(change.write).map(|write| write.table.oid);
+        let going = self.changes.iter().filter(|change| change.kind == Kind::Delete);
+        let going: BTreeSet<(Option<i64>, Key)> = going.map(|change| (oid(change), change.key.clone())).collect();
+        let stays = |change: &Change| {
+            let cleared = model.writes.get(change.write).is_some_and(Target::is_cleared);
+            !cleared || !going.contains(&(oid(change), change.key.clone()))
+        };
+        self.changes.retain(stays);
+    }
+
+    /// Takes in the rows that go with a deleted one, or lose their reference to it: a JSON list of lists of texts.
     fn see_captured(&mut self, model: &Model, index: usize, target: &Target, rows: &str) -> Result<(), RowError> {
         let rows: Vec<Vec<Option<String>>> = serde_json::from_str(rows).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-        let elsewhere = |change: &Change| {
-            change.write != index
-                && model.writes.get(change.write).is_some_and(|other| other.captured.is_some() && other.table.oid == target.table.oid)
-        };
+        let kind = if target.is_cleared() { Kind::Update } else { Kind::Delete };
+        let columns = |write: &Target| write.sets.iter().map(|set| set.column.name.clone()).collect::<Vec<_>>();
+        let same = |other: &Target| other.captured.is_some() && other.table.oid == target.table.oid && columns(other) == columns(target);
+        let elsewhere = |change: &Change| change.write != index && change.kind == kind && model.writes.get(change.write).is_some_and(same);
         for row in rows {
             let mut texts = row.into_iter();
             let (version, by) = (texts.next().flatten(), texts.next().flatten());
@@ -233,11 +254,12 @@ impl Judged {
             if let Some(by) = by {
                 return Err(RowError::Referred { table: target.table.display(), key: show(&key), by });
             }
+            let old = texts.by_ref().take(target.keeps.len()).collect();
             // One that is reached on two ways goes once.
             if self.changes.iter().any(|change| elsewhere(change) && change.key == key) {
                 continue;
             }
-            self.changes.push(Change { write: index, kind: Kind::Delete, key, version, old: texts.collect(), new: Vec::new() });
+            self.changes.push(Change { write: index, kind, key, version, old, new: texts.collect() });
         }
         Ok(())
     }
@@ -284,7 +306,7 @@ fn differs(write: &Target, old: &[Option<String>], new: &[Option<String>]) -> bo
 
 /// What may be at fault where a source row comes more often than it may.
 fn not_unique(model: &Model, key: &[String], many: &[String]) -> String {
-    let joins = model.joins.iter().filter(|join| !join.is_condition()).map(|join| match join.many.as_slice() {
+    let joins = model.all_joins().filter(|join| !join.is_condition()).map(|join| match join.many.as_slice() {
         [] => format!("the join {} (narrow its match or query)", join.alias),
         columns => format!("the join {} (its key {} does not tell its rows apart)", join.alias, columns.join(", ")),
     });

@@ -24,8 +24,17 @@ pub fn is_connection_loss(error: &sqlx::Error) -> bool {
     }
 }
 
+/// True where asking again may help by itself: the connection gave way, or the statement did to others (serialization,
+/// deadlock, lock timeout), to its time, to memory that they may give back or that a smaller batch does not need, or to a
+/// server that is read-only because it is just being replaced.
+#[must_use]
+pub fn may_pass(error: &sqlx::Error) -> bool {
+    let transient = |code: String| ["40001", "40P01", "55P03", "57014", "53200", "25006"].contains(&code.as_str());
+    is_connection_loss(error) || sqlstate(error).is_some_and(transient)
+}
+
 /// 08: connection exception. 57P01 to 57P05: shutdown, crash, cannot connect now, dropped, idle timeout. 53300: no
-/// connection left. 25P03: idle in transaction for too long. A full disk or lock table (53100, 53200) needs a person.
+/// connection left. 25P03: idle in transaction for too long. A full disk (53100) needs a person.
 fn is_loss_code(code: &str) -> bool {
     code.starts_with("08") || code.starts_with("57P0") || code == "53300" || code == "25P03"
 }

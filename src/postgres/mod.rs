@@ -18,7 +18,7 @@ mod uri;
 
 pub use connect::{ConnectError, ConnectOptions, connect};
 pub use credentials::{Credentials, CredentialsError};
-pub use failure::{describe, is_connection_loss, sqlstate};
+pub use failure::{describe, is_connection_loss, may_pass, sqlstate};
 pub use server::{ServerFacts, database_id, facts, system_identifier};
 pub use tools::{ToolError, ToolLogin};
 pub use uri::uri_target;

@@ -10,7 +10,7 @@ use crate::engine::model::ModelError;
 use crate::engine::plan::{PlanError, PlanFileError, ValidationError};
 use crate::engine::row::RowError;
 use crate::engine::undo::UndoError;
-use crate::postgres::{describe, is_connection_loss, sqlstate};
+use crate::postgres::{describe, is_connection_loss, may_pass, sqlstate};
 use crate::protocol::{Outcome, PlanReport, StepReport};
 use sqlx::PgConnection;
 
@@ -31,7 +31,7 @@ pub(super) fn database(error: &sqlx::Error) -> StepEnd {
         return StepEnd::bare(Outcome::Lost, "ConnectionLost", words);
     }
     match sqlstate(error).as_deref() {
-        Some("40001" | "40P01" | "55P03" | "57014" | "25006") => StepEnd::bare(Outcome::Lost, "StatementCancelled", words),
+        _ if may_pass(error) => StepEnd::bare(Outcome::Lost, "StatementCancelled", words),
         Some(code) if code.starts_with("22") => StepEnd::bare(
             Outcome::Stalled,
             "ExpressionFailed",

@@ -222,6 +222,20 @@ async fn a_value_comes_through_a_foreign_key_and_orphans_are_left_alone() {
 }
 
 #[tokio::test]
+async fn a_row_is_looked_up_or_made_and_referred_to() {
+    let example = Example {
+        folder: "look-up-or-create",
+        statement: "INSERT INTO organisations (id, slug, name) SELECT md5('organisations/' || lower(btrim(owner)))::uuid, lower(btrim(owner)), btrim(owner)
+                FROM projects WHERE btrim(owner) <> '' ON CONFLICT (slug) DO NOTHING;
+            UPDATE projects p SET organisation_id = o.id, organisation = o.name FROM organisations o WHERE btrim(p.owner) <> '' AND o.slug = lower(btrim(p.owner))",
+        compare: &[("organisations", "x.*"), ("projects", "x.*")],
+        writes: 272,
+    };
+    let plan = example.holds().await;
+    assert!(plan.writes[0].inserts < plan.will_write, "some are there already: {:?}", plan.writes);
+}
+
+#[tokio::test]
 async fn composite_keys_find_their_rows_in_all_partitions() {
     let example = Example {
         folder: "composite-key",
@@ -456,6 +470,30 @@ async fn what_changed_since_the_plan_is_left_alone_by_inserts_and_deletes_too() 
     assert_eq!(bench.apply(&plan).await.unwrap(), Ending::Done);
     let result = bench.result().await;
     assert_eq!((result.drifted_keys, result.written), (vec!["12".to_owned()], plan.will_write - 1));
+}
+
+#[tokio::test]
+async fn what_goes_with_a_deleted_row_and_what_loses_its_reference_to_it_is_captured() {
+    let example = Example {
+        folder: "cascades",
+        statement: "DELETE FROM customers WHERE closed_at < '2020-01-01'",
+        compare: &[
+            ("customers", "x.*"),
+            ("addresses", "x.*"),
+            ("address_checks", "x.*"),
+            ("invoices", "x.*"),
+            ("shipments", "x.*"),
+            ("tickets", "x.*"),
+        ],
+        writes: 40,
+    };
+    let plan = example.holds().await;
+    let of = |table: &str| plan.writes.iter().filter(|w| w.table == table).fold((0, 0), |(u, d), w| (u + w.updates, d + w.deletes));
+    assert!(
+        of("invoices").0 > 50 && of("shipments").0 > 50 && of("tickets").0 > 40 && of("addresses").1 > 60 && of("address_checks").1 > 60,
+        "{:?}",
+        plan.writes
+    );
 }
 
 #[tokio::test]

@@ -62,6 +62,25 @@ async fn an_error_that_passes_by_itself_is_tried_again_and_the_batches_before_it
 }
 
 #[tokio::test]
+async fn undo_tries_the_same_errors_again() {
+    for code in ["40001", "40P01", "55P03", "57014", "53200"] {
+        let bench = Bench::new(TABLE, SPEC).await;
+        bench.through().await;
+        bench
+            .sql(&format!(
+                "CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                     IF NEW.id = 150 AND nextval('tries') < 3 THEN RAISE EXCEPTION 'as told' USING ERRCODE = '{code}'; END IF; RETURN NEW; END $$;
+                 CREATE TRIGGER trouble BEFORE UPDATE ON n FOR EACH ROW EXECUTE FUNCTION trouble()"
+            ))
+            .await;
+        let undone = bench.undo().await;
+        assert_eq!((undone.undone, undone.skipped), (300, 0), "{code}");
+        assert!(bench.number("SELECT last_value FROM tries").await >= 3, "{code}");
+        assert_eq!(bench.number("SELECT count(*) FROM n WHERE v IS NOT NULL OR audit IS NOT NULL").await, 0, "{code}");
+    }
+}
+
+#[tokio::test]
 async fn what_never_passes_ends_after_so_many_attempts_and_leaves_whole_batches() {
     let bench = Bench::new(TABLE, SPEC).await;
     bench

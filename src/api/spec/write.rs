@@ -1,5 +1,6 @@
 //! What a declared backfill writes: update, insert or delete, a table each.
 
+use super::source::Join;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 #[x_kube(validation = Rule::new("self.action != 'Insert' || (has(self.table) && !has(self.match))").message("writes: Insert needs table, and has no match: onConflict.key is its match"))]
 #[x_kube(validation = Rule::new("(self.action == 'Delete') != has(self.set)").message("writes: Update and Insert need set; Delete has none"))]
 #[x_kube(validation = Rule::new("self.action == 'Delete' || self.cascades == 'Refuse'").message("writes: cascades goes with action: Delete"))]
+#[x_kube(validation = Rule::new("!has(self.joins) || self.joins.all(j, j.rows != 'Many')").message("writes: rows: Many goes with source.joins only; a join of a write finds one row at most"))]
 pub struct Write {
     /// The table, aliased `t`. Default: the source row itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -21,6 +23,12 @@ pub struct Write {
     /// What is done. Default: `Update`.
     #[serde(default)]
     pub action: Action,
+    /// What is looked up for this write alone, in order; `match`, `onlyIf` and `set` may use it. Where an earlier write of the
+    /// run writes the joined table, the join finds what that one leaves of it for the same source row. With `type: Inner` a
+    /// source row without a match is left alone by this write only. At most 4. Default: nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub joins: Vec<Join>,
     /// Which row of the table, as one boolean expression over `s`, `t` and the joins; it finds at most one, which is checked.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
@@ -36,7 +44,7 @@ pub struct Write {
     /// Insert: what names a row, and what happens where there is one already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_conflict: Option<OnConflict>,
-    /// Delete: what happens to rows whose foreign keys say `ON DELETE CASCADE`. Default: `Refuse`.
+    /// Delete: what happens to rows whose foreign keys say `ON DELETE CASCADE`, `SET NULL` or `SET DEFAULT`. Default: `Refuse`.
     #[serde(default)]
     pub cascades: Cascades,
     /// Where a join has `rows: Many`: `Row` writes for each joined row, `Source` once for each source row. Default: `Row`.
@@ -81,14 +89,15 @@ pub enum ConflictMode {
     Update,
 }
 
-/// What happens to rows that go with a deleted one.
+/// What happens to rows that go with a deleted one, or lose their reference to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Cascades {
     /// A row that any other refers to fails the plan.
     #[default]
     Refuse,
     /// Rows whose foreign keys cascade, and those that cascade from them, are planned, approved, deleted and put back with it;
-    /// one that anything else refers to fails the plan.
+    /// rows whose foreign keys say `SET NULL` or `SET DEFAULT` are planned, approved, written and put back likewise. One that
+    /// anything else refers to fails the plan.
     Capture,
 }
 

@@ -62,6 +62,9 @@ impl Context {
             if let Some(described) = described.as_object_mut().filter(|_| self.model.recompute) {
                 described.insert("recompute".into(), true.into());
             }
+            if let Some(described) = described.as_object_mut().filter(|_| write.is_cleared()) {
+                described.insert("losesReference".into(), true.into());
+            }
             described
         };
         let mut writes: Vec<serde_json::Value> = self.model.writes.iter().enumerate().map(describe).collect();

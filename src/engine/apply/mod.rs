@@ -31,7 +31,7 @@ use super::secrets::RuleError;
 use super::throttle::{Held, Remark};
 use crate::api::spec::{DriftMode, SqlBackfill};
 use crate::api::status::{PlanStatus, QuarantinedStatus, ResultStatus};
-use crate::postgres::{describe, is_connection_loss, sqlstate};
+use crate::postgres::{describe, may_pass};
 use crate::protocol::RunIdentity;
 use futures::TryStreamExt as _;
 use read_ahead::Refused;
@@ -71,7 +71,7 @@ pub enum ApplyError {
         tables: Vec<String>,
     },
     /// Too many rows changed since the plan.
-    #[error("{drifted} of {planned} planned rows changed since the plan, more than drift allows ({limit}): nothing was written")]
+    #[error("{drifted} of {planned} planned rows changed since the plan{}, more than drift allows ({limit}): nothing was written", named(.keys, *.drifted))]
     DriftAboveLimit {
         /// How many.
         drifted: i64,
@@ -140,8 +140,7 @@ impl ApplyError {
         }
     }
 
-    /// True where trying again may help by itself: connection, serialization, deadlock, lock or statement timeout, memory
-    /// that a smaller batch may not need, and a server that is read-only because it is just being replaced.
+    /// True where trying again may help by itself.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -149,8 +148,7 @@ impl ApplyError {
             Self::Ledger(LedgerError::RangeTaken) => return true,
             _ => {}
         }
-        let transient = |code: String| matches!(code.as_str(), "40001" | "40P01" | "55P03" | "57014" | "53200" | "25006");
-        self.database().is_some_and(|error| is_connection_loss(error) || sqlstate(error).is_some_and(transient))
+        self.database().is_some_and(may_pass)
     }
 
     /// True where one row of a batch may be at fault: the batch is then tried in halves.
@@ -322,6 +320,12 @@ async fn quarantined(connection: &mut PgConnection, ledger: &Ledger) -> Result<V
     let rows: Vec<(Vec<String>, String, String)> =
         sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_all(connection).await?;
     Ok(rows.into_iter().map(|(key, sqlstate, message)| QuarantinedStatus { key: show(&key), sqlstate, message }).collect())
+}
+
+/// Keys for people, and whether there are more.
+fn named(keys: &[String], of: i64) -> String {
+    let more = if i64::try_from(keys.len()).is_ok_and(|named| named < of) { ", …" } else { "" };
+    if keys.is_empty() { String::new() } else { format!(" ({}{more})", keys.join(", ")) }
 }
 
 /// The limit of the spec, in words.

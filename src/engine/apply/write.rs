@@ -393,10 +393,16 @@ impl Statement<'_> {
         format!(", written AS (SELECT {}, w.h0{} FROM w JOIN v ON {})", self.given(), differs.collect::<String>(), on.join(" AND "))
     }
 
-    /// A row that is referred to by now stays: its foreign key might take the other row with it.
+    /// A row that is referred to by now stays: its foreign key might take the other row with it. Rows of one source row that go
+    /// in one statement may refer to one another.
     fn delete(&self) -> String {
-        let references = self.target.references().iter();
-        let alone = references.fold(String::new(), |list, reference| list + " AND NOT " + &refers(reference, "t"));
+        let key = self.target.key.iter().enumerate();
+        let key = key.fold(String::new(), |list, (n, c)| list + &format!(" AND c.{} = o.k{n}::{}", quote(&c.name), c.base_type));
+        let others = format!(" AND NOT EXISTS (SELECT FROM v AS o WHERE o.place = v.place{key})");
+        let alone = self.target.references().iter().fold(String::new(), |list, reference| {
+            let same = self.target.captures && reference.table.oid == self.target.table.oid;
+            list + " AND NOT " + &refers(reference, "t", if same { &others } else { "" })
+        });
         format!(
             "DELETE FROM {} AS t USING {} WHERE {}{alone} RETURNING {}",
             self.target.table.quoted(),
@@ -459,7 +465,9 @@ impl Statement<'_> {
         let key = self.target.key.iter().enumerate().map(|(n, c)| format!("{}, w.k{n}", quote_literal(&c.name)));
         format!(
             ", a AS (INSERT INTO {table} (run, run_uid, plan_digest, table_name, key, action, result)
-                 SELECT {run}, $1, {digest}, {name}, jsonb_build_object({key}), '{action}', w.result FROM {from} AS w)",
+                 SELECT {run}, $1, {digest}, {name}, jsonb_build_object({key}), '{action}', w.result FROM {from} AS w{once})",
+            // A row may lose a reference to each of two deleted ones: it is one row, and has one entry.
+            once = if self.target.is_cleared() { " ON CONFLICT DO NOTHING" } else { "" },
             run = quote_literal(self.writer.run),
             digest = quote_literal(self.writer.plan_digest),
             name = quote_literal(&self.target.table.quoted()),

@@ -11,8 +11,19 @@ pub struct Reference {
     pub table: Table,
     /// Its columns, and those they refer to.
     pub columns: Vec<(String, String)>,
-    /// True where its rows go with the row that they refer to (`ON DELETE CASCADE`).
-    pub cascades: bool,
+    /// What becomes of its rows when the row goes that they refer to.
+    pub on_delete: OnDelete,
+}
+
+/// What a foreign key does to its rows when the row goes that they refer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnDelete {
+    /// It lets the row not go; so is taken, too, what could not be put back or would fail.
+    Refuses,
+    /// They go with it.
+    Cascades,
+    /// They stay, and these columns become NULL, or the default that is given as an expression.
+    Sets(Vec<(String, Option<String>)>),
 }
 
 impl Reference {
@@ -24,17 +35,22 @@ impl Reference {
     }
 }
 
-/// A partition's own copy of the key of its table (`conparentid`) says nothing more.
+/// A partition's own copy of the key of its table (`conparentid`) says nothing more. `confdelsetcols` is there from 15 on.
 const REFERENCES: &str = "
-    SELECT n.nspname::text, c.relname::text, f.confdeltype::text = 'c', row_security_active(c.oid),
-           array_agg(ca.attname::text ORDER BY k.n), array_agg(pa.attname::text ORDER BY k.n)
+    SELECT n.nspname::text, c.relname::text, f.confdeltype::text, row_security_active(c.oid),
+           array_agg(ca.attname::text ORDER BY k.n), array_agg(pa.attname::text ORDER BY k.n),
+           ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = f.conrelid AND to_jsonb(a.attnum) <@ sets.columns ORDER BY a.attnum),
+           ARRAY(SELECT CASE WHEN f.confdeltype = 'd' THEN pg_get_expr(d.adbin, d.adrelid) END
+                 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                 WHERE a.attrelid = f.conrelid AND to_jsonb(a.attnum) <@ sets.columns ORDER BY a.attnum)
     FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
+         LATERAL (SELECT coalesce(nullif(to_jsonb(f)->'confdelsetcols', 'null'), to_jsonb(f.conkey)) AS columns) AS sets,
          unnest(f.conkey, f.confkey) WITH ORDINALITY AS k(child, parent, n), pg_attribute ca, pg_attribute pa
     WHERE f.contype = 'f' AND f.confrelid = $1::oid AND f.conparentid = 0
       AND ca.attrelid = f.conrelid AND ca.attnum = k.child AND pa.attrelid = f.confrelid AND pa.attnum = k.parent
-    GROUP BY f.oid, n.nspname, c.oid, c.relname ORDER BY 1, 2, f.oid";
+    GROUP BY f.oid, n.nspname, c.oid, c.relname, sets.columns ORDER BY 1, 2, f.oid";
 
-type Row = (String, String, bool, bool, Vec<String>, Vec<String>);
+type Row = (String, String, String, bool, Vec<String>, Vec<String>, Vec<String>, Vec<Option<String>>);
 
 /// Foreign keys that refer to a table.
 ///
@@ -43,15 +59,29 @@ type Row = (String, String, bool, bool, Vec<String>, Vec<String>);
 pub async fn references(connection: &mut PgConnection, of: &Table) -> Result<Vec<Reference>, CatalogError> {
     let rows: Vec<Row> = sqlx::query_as(REFERENCES).persistent(false).bind(of.oid).fetch_all(&mut *connection).await?;
     let mut references = Vec::with_capacity(rows.len());
-    for (schema, name, cascades, hidden, child, parent) in rows {
+    for (schema, name, action, hidden, child, parent, columns, defaults) in rows {
         // A key that cascades takes the rows that the role does not see, too.
         if hidden {
             return Err(CatalogError::ReferringRowsHidden { table: name });
         }
         let table = table(connection, &TableName { schema: Some(schema), name }).await?;
-        references.push(Reference { table, columns: child.into_iter().zip(parent).collect(), cascades });
+        let on_delete = on_delete(&action, &table, columns.into_iter().zip(defaults).collect());
+        references.push(Reference { table, columns: child.into_iter().zip(parent).collect(), on_delete });
     }
     Ok(references)
+}
+
+fn on_delete(action: &str, table: &Table, sets: Vec<(String, Option<String>)>) -> OnDelete {
+    // A key column cannot be put back by its own row, and NULL in a column that refuses it fails.
+    let possible = |(name, default): &(String, Option<String>)| {
+        let refuses_null = table.column(name).is_ok_and(|column| column.not_null);
+        !table.primary_key.contains(name) && (default.is_some() || !refuses_null)
+    };
+    match action {
+        "c" => OnDelete::Cascades,
+        "n" | "d" if sets.iter().all(possible) => OnDelete::Sets(sets),
+        _ => OnDelete::Refuses,
+    }
 }
 
 /// Refuses a table from whose children by inheritance a delete would take rows: they would come back into the parent.

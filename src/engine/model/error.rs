@@ -86,7 +86,9 @@ pub enum ModelError {
         place: String,
     },
     /// Foreign keys that cascade lead back to where they began.
-    #[error("{place}: the foreign keys of {table} that cascade lead in a circle, or too far: delete its rows by a run of their own")]
+    #[error(
+        "{place}: the foreign keys to {table} lead in a circle, or too far (they cascade, or set a reference to NULL or its default): delete its rows, or clear those references, by a run of their own"
+    )]
     CascadeInACircle {
         /// Where it stands in the spec.
         place: String,
@@ -94,10 +96,42 @@ pub enum ModelError {
         table: String,
     },
     /// Two joins of one name.
-    #[error("backfill.sql.source.joins: the alias {alias} is given twice")]
+    #[error("{place}: the alias {alias} is given twice")]
     AliasTwice {
+        /// Where it stands in the spec.
+        place: String,
         /// Which.
         alias: String,
+    },
+    /// A join would see what an earlier write leaves, and the plan cannot.
+    #[error(
+        "{place}: {write} writes {table} before, and {why}: what the join finds after that cannot be planned; move this write to a run that comes after (spec.after), or join it in source.joins, where it finds what is there before the run"
+    )]
+    JoinNotPlannable {
+        /// Where it stands in the spec.
+        place: String,
+        /// The earlier write.
+        write: String,
+        /// The table.
+        table: String,
+        /// What stands against it.
+        why: &'static str,
+    },
+    /// A column of a joined row is only known when an earlier write has been made.
+    #[error(
+        "{place}: {alias}.{column} is not known when the run is planned, since {write} writes rows of {table} before, and does not set it to a value that is known by then (without now() and its kin, without sensitiveData.onMatch: Redact): set it there, or move this write to a run that comes after (spec.after)"
+    )]
+    ValueNotPlannable {
+        /// Where it stands in the spec.
+        place: String,
+        /// The join.
+        alias: String,
+        /// The column.
+        column: String,
+        /// The earlier write.
+        write: String,
+        /// The table.
+        table: String,
     },
     /// The connection failed.
     #[error("the catalogue could not be read: {0}")]
@@ -121,6 +155,8 @@ impl ModelError {
             Self::AuditedRowDeleted { .. } => "AuditedRowDeleted",
             Self::CascadeInACircle { .. } => "CascadeInACircle",
             Self::AliasTwice { .. } => "AliasTwice",
+            Self::JoinNotPlannable { .. } => "JoinNotPlannable",
+            Self::ValueNotPlannable { .. } => "ValueNotPlannable",
             Self::Database(_) => "CatalogUnreadable",
         }
     }

@@ -1,7 +1,7 @@
 //! Tries each expression on the server without reading a row, so that an error names its place in the spec.
 
 use super::{Join, JoinFrom, Model, ModelError, Target, WriteAction};
-use crate::engine::query::scope;
+use crate::engine::query::{own_relation, own_scope, scope};
 use crate::engine::sql::Expression;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
@@ -31,15 +31,47 @@ pub(super) async fn probe(connection: &mut PgConnection, model: &Model) -> Resul
         value(connection, &joined, &json, &format!("backfill.sql.validate[{index}].value")).await?;
     }
     for (_, write) in model.named() {
-        write_expressions(connection, &joined, write, &format!("backfill.sql.writes[{}]", write.index)).await?;
+        let tried = probe_write(connection, model, &joined, write).await;
+        tried.map_err(|error| not_planned(write, error))?;
     }
     Ok(())
 }
 
+async fn probe_write(connection: &mut PgConnection, model: &Model, joined: &str, write: &Target) -> Result<(), ModelError> {
+    let at = format!("backfill.sql.writes[{}]", write.index);
+    if write.joins.is_empty() {
+        return write_expressions(connection, joined, write, &at).await;
+    }
+    for (index, join) in write.joins.iter().enumerate() {
+        probe_join(connection, &own_scope(model, write, index), join, &format!("{at}.joins[{index}]")).await?;
+    }
+    write_expressions(connection, &own_scope(model, write, write.joins.len()), write, &at).await
+}
+
+/// A column that is there, and only not known at plan, is told as that.
+fn not_planned(write: &Target, error: ModelError) -> ModelError {
+    let ModelError::ExpressionInvalid { place, message } = &error else { return error };
+    for join in &write.joins {
+        let JoinFrom::Table { table, after: Some(after), .. } = &join.from else { continue };
+        let unknown = table.columns.iter().filter(|column| !after.known.contains(column));
+        let named = |name: &str| message.contains(&format!(" {}.{name} ", join.alias)) || message.contains(&format!("\"{name}\""));
+        if let Some(column) = unknown.map(|column| &column.name).find(|name| named(name)) {
+            return ModelError::ValueNotPlannable {
+                place: place.clone(),
+                alias: join.alias.clone(),
+                column: column.clone(),
+                write: after.first.clone(),
+                table: table.display(),
+            };
+        }
+    }
+    error
+}
+
 async fn probe_join(connection: &mut PgConnection, before: &str, join: &Join, at: &str) -> Result<(), ModelError> {
     match &join.from {
-        JoinFrom::Table { table, matches } => {
-            let both = format!("{before}, {}", table.relation(&join.alias));
+        JoinFrom::Table { table, matches, .. } => {
+            let both = format!("{before} CROSS JOIN {}", own_relation(join).unwrap_or_default());
             condition(connection, &both, matches, &format!("{at}.match")).await?;
             for column in &join.many {
                 table.column(column).map_err(|source| ModelError::Catalog { place: format!("{at}.key"), source })?;

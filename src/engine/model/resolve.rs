@@ -16,10 +16,11 @@ pub(super) async fn resolve(
 ) -> Result<Model, ModelError> {
     let parameters = parameters(connection, spec, values).await?;
     let source = source(connection, spec, adds).await?;
-    let joins = joins::resolve(connection, &spec.source.joins, adds).await?;
+    let joins = joins::resolve(connection, &spec.source.joins, adds, "backfill.sql.source.joins", &[]).await?;
     let mut targets = Vec::with_capacity(spec.writes.len());
     for (index, write) in spec.writes.iter().enumerate() {
-        targets.extend(writes::resolve(connection, &source, write, index, adds).await?);
+        let joined = joins::of_write(connection, spec, index, adds, &joins, &targets).await?;
+        targets.extend(writes::resolve(connection, &source, write, index, adds, joined).await?);
     }
     let audit = spec.audit.as_ref().map(|audit| audit_target(&source, &targets, audit)).transpose()?;
     let mut rules = Vec::with_capacity(spec.validate.len());

@@ -28,7 +28,7 @@ impl Model {
     /// What is read: all columns of a table, for any of them may stand in an expression.
     #[must_use]
     pub fn reads(&self) -> Vec<Right<'_>> {
-        let joined = self.joins.iter().flat_map(|join| match &join.from {
+        let joined = self.all_joins().flat_map(|join| match &join.from {
             JoinFrom::Table { table, .. } => std::slice::from_ref(table.as_ref()),
             JoinFrom::Query { tables, .. } => tables,
         });

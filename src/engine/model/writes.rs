@@ -3,7 +3,7 @@
 use super::cascades;
 use super::error::At;
 use super::resolve::{expression, optional, table};
-use super::{ModelError, Set, Source, Target, WriteAction};
+use super::{Join, ModelError, Set, Source, Target, WriteAction};
 use crate::api::spec::{Action, AddedColumn, Cascades, OnConflict, Per, Write};
 use crate::engine::catalog::{self, CatalogError, Column, Origin, Table};
 use crate::engine::sql::{Place, column_name};
@@ -15,6 +15,7 @@ pub(super) async fn resolve(
     write: &Write,
     index: usize,
     adds: &[AddedColumn],
+    joins: Vec<Join>,
 ) -> Result<Vec<Target>, ModelError> {
     let at = format!("backfill.sql.writes[{index}]");
     let table = match &write.table {
@@ -44,7 +45,7 @@ pub(super) async fn resolve(
         (Action::Delete, _) => {
             catalog::refuse_inherited(connection, &table).await.at(&at)?;
             let references = catalog::references(connection, &table).await.at(&at)?;
-            (WriteAction::Delete(references), table.columns.iter().filter(|c| c.origin != Origin::Computed && c.exists).cloned().collect())
+            (WriteAction::Delete(references), cascades::whole(&table))
         }
         (Action::Insert, Some(OnConflict { mode, .. })) => {
             known_at_plan(&key, &sets, &at)?;
@@ -54,7 +55,7 @@ pub(super) async fn resolve(
     };
     let per_source = write.per == Per::Source;
     let captures = write.cascades == Cascades::Capture;
-    let target = Target { table, key, action, matches, only_if, sets, keeps, per_source, triggers, index, captures, captured: None };
+    let target = Target { table, key, action, joins, matches, only_if, sets, keeps, per_source, triggers, index, captures, captured: None };
     if target.action == WriteAction::Update && target.planned().next().is_none() {
         return Err(ModelError::NothingPlannable { place: at });
     }

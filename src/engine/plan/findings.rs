@@ -43,6 +43,14 @@ fn of_model(model: &Model) -> Vec<String> {
         let with = with.unwrap_or_default();
         remarks.push(format!("rows of {} are deleted{with}; each is kept whole for the way back", write.table.display()));
     }
+    for write in model.writes.iter().filter(|write| write.is_cleared()) {
+        let columns: Vec<&str> = write.sets.iter().map(|set| set.column.name.as_str()).collect();
+        remarks.push(format!(
+            "rows of {} that stay lose their reference to deleted ones (ON DELETE SET NULL or SET DEFAULT of {})",
+            write.table.display(),
+            columns.join(", ")
+        ));
+    }
     if model.recompute {
         remarks
             .push("drift.mode is Recompute: rule and rows are approved; the values are those of the moment when they are written".into());
@@ -55,7 +63,7 @@ fn of_model(model: &Model) -> Vec<String> {
             names.join(", ")
         ));
     }
-    for join in &model.joins {
+    for join in model.all_joins() {
         if let JoinFrom::Query { .. } = join.from {
             remarks.push(format!("the join {} is a query: rows of its tables may change between reading and writing a batch", join.alias));
         }

@@ -176,6 +176,8 @@ struct Planner<'a> {
     closing: Closing,
     tally: Tally,
     once: Option<Once>,
+    /// What each write takes of its row for itself.
+    taken: Vec<Vec<String>>,
     /// What each write does, by action.
     writes: Vec<[i64; 3]>,
     /// Findings of each rule for secrets.
@@ -197,6 +199,7 @@ impl<'a> Planner<'a> {
         let once = (!sure).then(|| Once::new(&options.path.with_extension("once")));
         let writes = vec![[0; 3]; with.model.writes.len()];
         let (counts, range, hashes) = (PlanStatus::default(), PlannedRange::default(), Vec::new());
+        let taken = with.model.writes.iter().map(|write| with.model.taken_by(write)).collect();
         Ok(Self {
             with,
             options,
@@ -206,6 +209,7 @@ impl<'a> Planner<'a> {
             closing,
             tally,
             once,
+            taken,
             writes,
             by_rule: BTreeMap::new(),
             witness: None,
@@ -244,7 +248,9 @@ impl<'a> Planner<'a> {
         for change in changes {
             let Some(write) = self.with.model.writes.get(change.write) else { continue };
             if let Some(once) = &mut self.once {
-                once.add(write.table.oid, &change.key, number)?;
+                for part in self.taken.get(change.write).into_iter().flatten() {
+                    once.add(write.table.oid, &change.key, part, number)?;
+                }
             }
             if let Some([updates, inserts, deletes]) = self.writes.get_mut(change.write) {
                 match change.kind {

@@ -30,13 +30,14 @@ impl Once {
         Self { folder: folder.to_owned(), recent: Vec::new(), buckets: Vec::new(), limit: IN_MEMORY }
     }
 
-    /// Remembers that a source row writes the row with this table and key.
-    pub(super) fn add(&mut self, table: i64, key: &[String], source: u64) -> Result<(), PlanFileError> {
+    /// Remembers that a source row writes this part of the row with this table and key.
+    pub(super) fn add(&mut self, table: i64, key: &[String], part: &str, source: u64) -> Result<(), PlanFileError> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&table.to_be_bytes());
         for part in key {
             hasher.update(&(part.len() as u64).to_be_bytes()).update(part.as_bytes());
         }
+        hasher.update(part.as_bytes());
         let mut bytes = [0; 16];
         hasher.finalize_xof().fill(&mut bytes);
         self.recent.push((u128::from_be_bytes(bytes), source));
@@ -116,7 +117,7 @@ mod tests {
         let mut once = Once::new(&folder.join("once"));
         once.limit = limit;
         for (n, key) in keys.enumerate() {
-            once.add(7, &[key.to_string()], n as u64).unwrap();
+            once.add(7, &[key.to_string()], "", n as u64).unwrap();
         }
         let spilled = folder.join("once").exists();
         (once.twice().unwrap(), spilled)

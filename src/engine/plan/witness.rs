@@ -34,7 +34,7 @@ pub struct Counted {
 pub(super) async fn take(connection: &mut PgConnection, model: &Model, counts: &PlanStatus) -> Result<Option<Witness>, sqlx::Error> {
     let planned = counts.will_write;
     let inserts = model.writes.iter().any(|write| matches!(write.action, WriteAction::Insert(_)) || !write.references().is_empty());
-    if planned == 0 || inserts || model.recompute || !model.joins.is_empty() || model.writes_losers() {
+    if planned == 0 || inserts || model.recompute || model.all_joins().next().is_some() || model.writes_losers() {
         return Ok(None);
     }
     // The source has been counted.

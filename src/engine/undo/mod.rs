@@ -13,7 +13,7 @@ use super::apply::Retries;
 use super::connector::{ConnectRefused, Connector};
 use super::ledger::{Ledger, LedgerError, State, release};
 use super::lock_wait::give_way;
-use crate::postgres::{describe, is_connection_loss, sqlstate};
+use crate::postgres::{describe, may_pass, sqlstate};
 use part::{Part, parts};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use statement::{Batch, count_changed, count_not_as_before, undo_part};
@@ -58,13 +58,11 @@ impl UndoError {
     /// True where trying again may help by itself.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        let database = match self {
-            Self::Connect(refused) => return refused.may_pass,
-            Self::Ledger(LedgerError::Database(error)) | Self::Database(error) => error,
-            Self::Ledger(_) | Self::TargetGone(_) | Self::Released | Self::NotApplied(_) | Self::GaveUp { .. } => return false,
-        };
-        let transient = |code: String| matches!(code.as_str(), "40001" | "40P01" | "55P03" | "57014" | "25006");
-        is_connection_loss(database) || sqlstate(database).is_some_and(transient)
+        match self {
+            Self::Connect(refused) => refused.may_pass,
+            Self::Ledger(LedgerError::Database(error)) | Self::Database(error) => may_pass(error),
+            Self::Ledger(_) | Self::TargetGone(_) | Self::Released | Self::NotApplied(_) | Self::GaveUp { .. } => false,
+        }
     }
 }
 

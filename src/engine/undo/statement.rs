@@ -68,23 +68,30 @@ pub(super) async fn count_not_as_before(
         part.rows(ledger),
         part.table,
         part.key_equals(),
-        wanted(ledger),
+        wanted(ledger, part),
         part.as_before()
     );
     let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
     query.bind(1_i64).bind(i64::MAX).fetch_one(connection).await.map_err(|error| part.gone(error))
 }
 
-/// True of a row that was not left alone.
-fn wanted(ledger: &Ledger) -> String {
-    let skipped = ledger.table("skipped");
-    format!("NOT EXISTS (SELECT FROM {skipped} d WHERE d.run_uid = $1 AND d.range = $2 AND d.batch = $3 AND d.place = u.place)")
+/// True of a row that was not left alone. One that shall refer to a deleted row again, and does not, keeps only itself.
+fn wanted(ledger: &Ledger, part: &Part) -> String {
+    format!(
+        "NOT EXISTS (SELECT FROM {skipped} d WHERE d.run_uid = $1 AND d.range = $2 AND d.batch = $3 AND d.place = u.place
+             AND (d.seq = {seq} OR d.seq <> ALL (ARRAY(
+                 SELECT (e.\"backfill write\"->>'seq')::int FROM {runs} r, jsonb_array_elements(r.writes) AS e(\"backfill write\")
+                 WHERE r.uid = $1 AND e.\"backfill write\" ? 'losesReference'))))",
+        skipped = ledger.table("skipped"),
+        seq = part.seq,
+        runs = ledger.table("runs"),
+    )
 }
 
 impl Part {
     async fn undo(&self, connection: &mut PgConnection, ledger: &Ledger, batch: Batch, rows: Rows) -> Result<(), UndoError> {
         let skipped = ledger.table("skipped");
-        let wanted = wanted(ledger);
+        let wanted = wanted(ledger, self);
         let statement = match self.action {
             Action::Update | Action::Entry => {
                 let sets = if self.action == Action::Entry { self.set_entry() } else { self.set_columns() };

@@ -91,6 +91,8 @@ fn refused(error: &ModelError, findings: &mut Findings) -> Result<(), Cut> {
         | ModelError::AliasTwice { .. }
         | ModelError::ExpressionInvalid { .. }
         | ModelError::NothingPlannable { .. }
+        | ModelError::JoinNotPlannable { .. }
+        | ModelError::ValueNotPlannable { .. }
         | ModelError::Database(_) => "expressions",
     };
     findings.stalled(name, error.reason(), error.to_string());
