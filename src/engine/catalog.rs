@@ -1,10 +1,11 @@
 //! Tables, columns and keys as the catalogue knows them. Nothing of the spec is used in SQL before it was found here.
 
 mod audit_table;
+mod extension_types;
 mod references;
 
 pub use audit_table::require_audit_table;
-pub use references::{OnDelete, Reference, references, refuse_inherited};
+pub use references::{OnDelete, Reference, references, refuse_inherited, share_rows};
 
 use super::sql::{SqlError, TableName, quote};
 use sqlx::{PgConnection, Row};
@@ -188,7 +189,7 @@ pub struct Table {
 }
 
 const TABLE: &str = "
-    SELECT c.oid::int8, n.nspname::text, c.relkind::text, pg_table_is_visible(c.oid) AND $2::text IS NULL OR n.nspname = $2 AS meant,
+    SELECT c.oid::int8, n.nspname::text, c.relkind::text, n.nspname = coalesce($2::text, 'public') AS meant,
            has_schema_privilege(n.oid, 'USAGE')
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relname = $1 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY meant DESC, n.nspname";
@@ -230,6 +231,7 @@ pub async fn table(connection: &mut PgConnection, wanted: &TableName) -> Result<
     if !first.try_get::<bool, _>(4)? {
         return Err(CatalogError::PrivilegeMissing { grant: grant(connection, "USAGE", &format!("SCHEMA {}", quote(&schema))).await? });
     }
+    extension_types::require(connection, oid).await?;
     let columns = sqlx::query(COLUMNS).persistent(false).bind(oid).fetch_all(&mut *connection).await?;
     let columns = columns.iter().map(column).collect::<Result<_, _>>()?;
     let mut table = Table { oid, schema, name: wanted.name.clone(), columns, primary_key: Vec::new(), keys: Vec::new() };
@@ -276,19 +278,6 @@ fn missing(wanted: &TableName, schemas: &[String]) -> CatalogError {
 /// [`CatalogError::Database`].
 pub async fn triggers(connection: &mut PgConnection, table: &Table, event: &str) -> Result<Vec<String>, CatalogError> {
     Ok(sqlx::query_scalar(TRIGGERS).persistent(false).bind(table.oid).bind(event).fetch_all(connection).await?)
-}
-
-/// True where a row of one table may be one of the other, too: partitions and tables that inherit.
-///
-/// # Errors
-/// [`CatalogError::Database`].
-pub async fn share_rows(connection: &mut PgConnection, one: &Table, other: &Table) -> Result<bool, CatalogError> {
-    let share = sqlx::query_scalar(
-        "WITH RECURSIVE up (below, oid) AS (
-             SELECT o, o FROM unnest(ARRAY[$1, $2]::oid[]) AS o UNION SELECT up.below, i.inhparent FROM up JOIN pg_inherits i ON i.inhrelid = up.oid)
-         SELECT EXISTS (SELECT FROM up a JOIN up b ON a.oid = b.oid WHERE a.below = $1::oid AND b.below = $2::oid)",
-    );
-    Ok(share.persistent(false).bind(one.oid).bind(other.oid).fetch_one(connection).await?)
 }
 
 /// The GRANT that the connection's role lacks.

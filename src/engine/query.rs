@@ -3,6 +3,7 @@
 //!
 //! All values travel as texts. Aliases of ours hold a space, so that no expression of the user can name them by accident.
 
+mod finds;
 mod own;
 mod referring;
 
@@ -12,7 +13,8 @@ pub use referring::{lock_captured, refers};
 use super::catalog::Column;
 use super::model::{AuditTarget, Join, JoinFrom, Model, Set, Target, WriteAction};
 use super::sql::{Expression, quote, quote_literal};
-use crate::api::spec::{ConflictMode, JoinType};
+use crate::api::spec::ConflictMode;
+use finds::{all_of, exists, finds};
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -310,32 +312,6 @@ fn joined_rows(join: &Join) -> String {
 /// True where each join finds what it must.
 fn joined(model: &Model) -> String {
     all_of(model.joins.iter().filter_map(|join| finds(join, || exists(join))))
-}
-
-/// All of these conditions.
-fn all_of(conditions: impl Iterator<Item = String>) -> String {
-    let conditions: Vec<String> = conditions.collect();
-    if conditions.is_empty() { "true".into() } else { conditions.join(" AND ") }
-}
-
-/// True where a join finds what it must; `None` where it need not find anything.
-fn finds(join: &Join, exists: impl Fn() -> String) -> Option<String> {
-    match join.kind {
-        JoinType::Left => None,
-        JoinType::Inner => Some(format!("{}.\"backfill found\" IS NOT NULL", quote(&join.alias))),
-        JoinType::Semi => Some(exists()),
-        JoinType::Anti => Some(format!("NOT {}", exists())),
-    }
-}
-
-/// True where a join finds anything.
-fn exists(join: &Join) -> String {
-    match &join.from {
-        JoinFrom::Table { table, matches, .. } => {
-            format!("EXISTS (SELECT FROM {} WHERE {})", table.relation(&quote(&join.alias)), matches.in_parentheses())
-        }
-        JoinFrom::Query { query, .. } => format!("EXISTS {}", query.in_parentheses()),
-    }
 }
 
 /// One write's target and values, beside the source row. For an insert the target may be missing, and the values are there.

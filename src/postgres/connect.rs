@@ -169,11 +169,18 @@ async fn establish(credentials: &Credentials, options: &ConnectOptions) -> Resul
     Ok(connection)
 }
 
+/// Names and operators without a schema: those of PostgreSQL, of `public`, and of the schemas that extensions are installed
+/// in. Without the last, a key of type `citext` would be compared as text: in another case another key, and past its index.
+const SEARCH_PATH: &str = "
+    SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'public', pg_catalog.string_agg(x.name, ', ' ORDER BY x.name COLLATE \"C\")), false)
+    FROM (SELECT DISTINCT pg_catalog.quote_ident(n.nspname) AS name FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+          WHERE n.nspname NOT IN ('pg_catalog', 'public')) AS x";
+
 async fn pin(connection: &mut PgConnection, options: &ConnectOptions) -> Result<(), ConnectError> {
     let refused = |e: sqlx::Error| ConnectError::SettingsRefused { detail: describe(&e) };
     let settings = format!(
         "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; \
-         SET extra_float_digits = 1; SET standard_conforming_strings = on; SET search_path = public; SET lock_timeout = '5s'; SET statement_timeout = {}; \
+         SET extra_float_digits = 1; SET standard_conforming_strings = on; {SEARCH_PATH}; SET lock_timeout = '5s'; SET statement_timeout = {}; \
          SET idle_in_transaction_session_timeout = '60s'",
         options.statement_timeout.as_millis()
     );

@@ -49,7 +49,7 @@ async fn a_row_that_changes_while_the_run_is_applied_is_named_and_whole_batches_
     // Read again under a lock since its version is another one, or read anew since it was not read ahead yet.
     for change in ["UPDATE n SET v = -1 WHERE id = 217", "UPDATE copies SET v = 5 WHERE id = 217", "DELETE FROM n WHERE id = 217"] {
         let mut bench = Bench::new(TABLES, SPEC).await;
-        bench.spec.batch.pause = "200ms".into();
+        bench.spec.batch.pause = "300ms".into();
         let plan = bench.plan().await;
         bench.claim().await;
         let begun = Arc::new(Notify::new());

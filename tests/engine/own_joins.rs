@@ -266,7 +266,7 @@ writes:
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut application).await.unwrap();
     }
     let commit = async {
-        tokio::time::sleep(Duration::from_millis(1000)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         sqlx::query("COMMIT").execute(&mut application).await.unwrap();
     };
     let (ending, ()) = tokio::join!(bench.apply(&plan), commit);

@@ -84,6 +84,19 @@ fn on_delete(action: &str, table: &Table, sets: Vec<(String, Option<String>)>) -
     }
 }
 
+/// True where a row of one table may be one of the other, too: partitions and tables that inherit.
+///
+/// # Errors
+/// [`CatalogError::Database`].
+pub async fn share_rows(connection: &mut PgConnection, one: &Table, other: &Table) -> Result<bool, CatalogError> {
+    let share = sqlx::query_scalar(
+        "WITH RECURSIVE up (below, oid) AS (
+             SELECT o, o FROM unnest(ARRAY[$1, $2]::oid[]) AS o UNION SELECT up.below, i.inhparent FROM up JOIN pg_inherits i ON i.inhrelid = up.oid)
+         SELECT EXISTS (SELECT FROM up a JOIN up b ON a.oid = b.oid WHERE a.below = $1::oid AND b.below = $2::oid)",
+    );
+    Ok(share.persistent(false).bind(one.oid).bind(other.oid).fetch_one(connection).await?)
+}
+
 /// Refuses a table from whose children by inheritance a delete would take rows: they would come back into the parent.
 ///
 /// # Errors

@@ -123,9 +123,8 @@ fn rows_after(
         // A row that is there keeps its key as it is.
         let updated = |c: &Column| value(c).filter(|_| write.key.iter().all(|k| k.name != c.name));
         let (goes, comes) = match &write.action {
-            WriteAction::Update => (true, false),
             WriteAction::Insert(mode) => (*mode == ConflictMode::Update, true),
-            WriteAction::Delete(_) => (true, false),
+            WriteAction::Update | WriteAction::Delete(_) => (true, false),
         };
         if goes {
             let _ = write!(untouched, " AND NOT ({is_there} AND {})", is_row(&alias));
