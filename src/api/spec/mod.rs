@@ -5,6 +5,7 @@ mod approval;
 mod backfill;
 mod backup;
 mod batch;
+mod capture;
 mod database;
 mod destination;
 mod dump;
@@ -28,6 +29,7 @@ pub use backfill::{
     Audit, Backfill, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill, Validation,
 };
 pub use backup::{Backup, Encryption, EncryptionKeyRef, Proof, Retain, Scratch};
+pub use capture::Capture;
 pub use batch::{BATCH_MAX, Batch, BatchRows};
 pub use database::{Database, SecretKeyRef, SecretKeys, SecretRef, Tls, TlsMode};
 pub use destination::{Destination, Place, PvcDestination, S3Destination, S3SecretKeys, S3SecretRef};
