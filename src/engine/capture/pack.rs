@@ -287,8 +287,8 @@ impl Packer<'_> {
         // The records are read out once, for all lists.
         let lists = lists.join(" UNION ALL ");
         let sql = format!(
-            "WITH x AS MATERIALIZED (SELECT i.ord, i.place, o.r AS o, w.r AS w FROM unnest($4::int8[], $5::int8[]) WITH ORDINALITY AS i(n, place, ord)
-                 JOIN {} AS c ON c.run_uid = $1 AND c.n = i.n {})
+            "WITH x AS MATERIALIZED (SELECT c.ord, c.place, o.r AS o, w.r AS w FROM (SELECT i.ord, i.place, r.before, r.after
+                     FROM unnest($4::int8[], $5::int8[]) WITH ORDINALITY AS i(n, place, ord) JOIN {} AS r ON r.run_uid = $1 AND r.n = i.n OFFSET 0) AS c {})
              INSERT INTO {} (run_uid, range, batch, seq, action, role, name, texts, hashes)
              SELECT $1, $2, $3, {seq}, '{}', l.* FROM ({lists}) AS l",
             self.ledger.table("captured"),

@@ -22,8 +22,12 @@ pub(super) async fn captured(
     epoch: i64,
     stop: &CancellationToken,
 ) -> Result<bool, UndoError> {
+    forget_moot(connection, ledger).await?;
     let mut before = stayed(connection, ledger).await?;
     for _ in 0..PASSES {
+        if before.is_empty() {
+            break;
+        }
         for row in &before {
             if stop.is_cancelled() {
                 return Ok(false);
@@ -33,8 +37,9 @@ pub(super) async fn captured(
             try_again(&mut transaction, ledger, row).await?;
             transaction.commit().await?;
         }
+        forget_moot(connection, ledger).await?;
         let after = stayed(connection, ledger).await?;
-        if after.is_empty() || after.len() >= before.len() {
+        if after.len() >= before.len() {
             break;
         }
         before = after;
@@ -67,5 +72,34 @@ async fn try_again(connection: &mut PgConnection, ledger: &Ledger, row: &Stayed)
             undo_row(&mut *connection, ledger, batch, &part, *place).await?;
         }
     }
+    Ok(())
+}
+
+/// A row of which an older write is put back is as it was before that one: what came later is no matter. So it is where the
+/// application's triggers have taken back a sum step by step, which was recorded step by step, too; and where a row that the script
+/// inserted is gone with another one.
+async fn forget_moot(connection: &mut PgConnection, ledger: &Ledger) -> Result<(), sqlx::Error> {
+    let sql = format!(
+        "WITH s AS (SELECT s.range, s.batch, s.seq, s.action, s.place, g.keys->0->>s.place AS name, g.keys->1->>s.place AS key
+                    FROM {skipped} s JOIN {ranges} g ON g.run_uid = s.run_uid AND g.range = s.range
+                    JOIN {runs} r ON r.uid = s.run_uid, jsonb_array_elements(r.writes) AS w
+                    WHERE s.run_uid = $1 AND (w->>'seq')::int = s.seq AND (w->>'captured')::boolean),
+              e AS (SELECT u.range, u.batch, u.seq, u.action, k.place, k.name, k.key
+                    FROM (SELECT u.range, u.batch, u.seq, u.action, p.place FROM {undo} u, unnest(u.hashes) AS p(place)
+                          WHERE u.run_uid = $1 AND u.role = 'row' AND EXISTS (SELECT FROM s)) AS u
+                    JOIN (SELECT g.range, k.n - 1 AS place, k.name, k.key FROM {ranges} g,
+                                 ROWS FROM (jsonb_array_elements_text(g.keys->0), jsonb_array_elements_text(g.keys->1)) WITH ORDINALITY AS k(name, key, n)
+                          WHERE g.run_uid = $1 AND EXISTS (SELECT FROM s)) AS k ON k.range = u.range AND k.place = u.place
+                    WHERE NOT EXISTS (SELECT FROM {skipped} d WHERE d.run_uid = $1 AND d.range = u.range AND d.batch = u.batch AND d.seq = u.seq
+                                      AND d.action = u.action AND d.place = u.place))
+         DELETE FROM {skipped} d USING s, e
+         WHERE d.run_uid = $1 AND d.range = s.range AND d.batch = s.batch AND d.seq = s.seq AND d.action = s.action AND d.place = s.place
+           AND e.name = s.name AND e.key = s.key AND (e.seq = s.seq OR e.action = 'Insert') AND (e.range, e.batch) < (s.range, s.batch)",
+        skipped = ledger.table("skipped"),
+        ranges = ledger.table("ranges"),
+        runs = ledger.table("runs"),
+        undo = ledger.table("undo"),
+    );
+    sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).execute(connection).await?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! An application that goes on writing while the script runs and while it is undone: all that it committed is there afterwards.
 
-use super::{BOTH, TABLES, arm, back, bench, hash, left_over, of, script, settle};
+use super::{BOTH, TABLES, arm, back, bench, left_over, of, script, settle};
 use crate::harness::{Bench, Direct};
 use backfill_operator::engine::connector::Connector as _;
 use backfill_operator::engine::ledger::State;
@@ -22,9 +22,10 @@ async fn application(bench: Arc<Bench>, seed: u64, stop: Arc<AtomicBool>) -> BTr
         // Each of two applications has rows of its own.
         let id = 2 * random.random_range(0..150) + i64::try_from(seed).unwrap() + 1;
         n += 1;
-        let (note, title) = (format!("app {n}"), (n % 5 == 0).then(|| format!("titled {n}")));
+        let (note, title) = (format!("app {n}"), (n % 40 == 0).then(|| format!("titled {n}")));
         let set = title.as_ref().map_or(String::new(), |title| format!(", title = '{title}'"));
         let sql = format!("UPDATE orders SET note = '{note}'{set} WHERE id = {id}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
         match sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await {
             Ok(_) => {
                 let kept = words.get(&id).and_then(|(_, title): &(String, Option<String>)| title.clone());
@@ -62,8 +63,8 @@ async fn every_write_that_an_application_committed_is_still_there_after_the_undo
         words.extend(application.await.unwrap());
     }
     assert_eq!(undone.undone + undone.skipped, 300);
-    assert!(undone.skipped > 0, "they met: {undone:?}");
-    assert!(undone.skipped_keys[0].starts_with("(public.orders, ") && undone.skipped_keys[0].ends_with("(title)"), "{undone:?}");
+    assert!(undone.skipped > 0 && undone.undone > 0, "they met: {undone:?}");
+    assert!(undone.skipped_keys[0].starts_with("public.orders/") && undone.skipped_keys[0].ends_with("(title)"), "{undone:?}");
     let mut connection = bench.connect().await;
     let now: Vec<(i64, Option<String>, Option<String>, Option<i32>, Option<String>)> =
         sqlx::query_as("SELECT o.id, o.note, o.title, o.filled, b.title FROM orders o JOIN before b USING (id)").fetch_all(&mut connection).await.unwrap();
@@ -79,5 +80,4 @@ async fn every_write_that_an_application_committed_is_still_there_after_the_undo
         }
     }
     assert_eq!(left_over(&bench).await, 0);
-    let _ = hash(&bench, &BOTH).await;
 }

@@ -5,7 +5,7 @@ mod odd;
 mod random;
 mod refusals;
 
-use crate::harness::{Bench, Direct};
+use crate::harness::Bench;
 use backfill_operator::api::spec::Capture;
 use backfill_operator::engine::capture::{self, Account, CaptureError};
 use backfill_operator::engine::ledger::{Claimed, State};
@@ -54,17 +54,17 @@ pub async fn back(bench: &Bench) -> Undone {
 
 /// `psql`, as the script's Job runs it: with the environment that it is given.
 pub fn script(bench: &Bench, sql: &str) -> Child {
-    let mut command = client(bench, sql);
+    let mut command = client(bench, &bench.credentials.username, sql);
     command.env("PGOPTIONS", capture::options(&bench.run.uid));
     command.spawn().unwrap()
 }
 
 /// `psql` without the mark: the application, or a driver that does not read the environment.
-pub fn client(bench: &Bench, sql: &str) -> Command {
+pub fn client(bench: &Bench, role: &str, sql: &str) -> Command {
     let mut command = Command::new("psql");
     command
         .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &bench.credentials.port.to_string()])
-        .args(["-U", &bench.credentials.username, "-d", &bench.credentials.database, "-c", sql])
+        .args(["-U", role, "-d", &bench.credentials.database, "-c", sql])
         .env_remove("PGOPTIONS")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -128,13 +128,13 @@ async fn what_a_script_did_is_put_back_to_the_last_byte_and_nothing_is_left_of_t
     assert!(!account.unseen && account.faults().is_empty(), "{account:?}");
     let orders = &account.tables[0];
     assert_eq!((orders.inserted, orders.deleted), (51, 21), "{account:?}");
-    assert_eq!(account.tables.iter().map(|t| t.others).sum::<i64>(), 0, "{account:?}");
+    // The statistics count 13 updates that changed nothing, too.
+    assert_eq!(account.tables.iter().map(|t| t.others).sum::<i64>(), 13, "{account:?}");
     let undone = back(&bench).await;
     assert_eq!((undone.undone, undone.skipped), (account.rows(), 0), "{undone:?}");
     assert_eq!(hash(&bench, &BOTH).await, before);
     assert_eq!(undo::not_as_before(&mut bench.connect().await, &bench.ledger()).await.unwrap(), 0);
     assert_eq!(bench.number("SELECT count(*) FROM backfill.captured").await, 0);
-    let _ = Direct(bench.credentials.clone());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! What cannot be captured is refused before the script begins, and what was not captured is told.
 
 use super::{BOTH, TABLES, arm, back, bench, client, complaint, hash, left_over, of, run_script, script, settle};
-use crate::harness::admin;
+use crate::harness::{Direct, admin};
 use crate::server::Server;
 use backfill_operator::api::spec::Capture;
 use backfill_operator::engine::capture::{self, CaptureError};
@@ -43,7 +43,7 @@ async fn only_the_owner_may_capture_and_a_role_that_others_use_tells_nothing() {
     bench.sql(&format!("GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")).await;
     let mut credentials = bench.credentials.clone();
     credentials.username.clone_from(&role);
-    let mut connection = backfill_operator::engine::connector::Connector::connect(&super::Direct(credentials)).await.unwrap();
+    let mut connection = backfill_operator::engine::connector::Connector::connect(&Direct(credentials)).await.unwrap();
     let error = capture::find(&mut connection, "orders").await.unwrap_err();
     assert_eq!(error.reason(), "NotOwner");
     assert!(error.to_string().contains(&format!("GRANT postgres TO {role};")), "{error}");
@@ -61,13 +61,14 @@ async fn only_the_owner_may_capture_and_a_role_that_others_use_tells_nothing() {
     bench.sql(&format!("GRANT ALL ON ALL TABLES IN SCHEMA public TO {script_role}")).await;
     let before = hash(&bench, &BOTH).await;
     arm(&bench, &with(&script_role)).await.unwrap();
-    let mut command = client(&bench, &format!("SET DateStyle = German; UPDATE orders SET title = 'by {script_role}' WHERE id < 10"));
-    command.env("PGUSER", &script_role);
-    let arguments: Vec<String> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
-    let mut without_user = std::process::Command::new("psql");
-    without_user.args(arguments.iter().map(|a| if a == "postgres" { script_role.as_str() } else { a.as_str() }));
-    without_user.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    assert_eq!(complaint(without_user.spawn().unwrap()), "a role without any right to the ledger");
+    let update = "SET DateStyle = German; UPDATE orders SET title = 'by the role' WHERE id < 10";
+    let unmarked = client(&bench, &script_role, update).spawn().unwrap();
+    assert_eq!(complaint(unmarked), "", "a role without any right to the ledger");
+    assert_eq!(complaint(script(&bench, "UPDATE orders SET title = 'of another role' WHERE id = 11")), "");
+    let undone = back(&bench).await;
+    assert_eq!((undone.undone, undone.skipped), (9, 0), "{undone:?}");
+    bench.sql("UPDATE orders SET title = 'Größe 11' WHERE id = 11").await;
+    assert_eq!(hash(&bench, &BOTH).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +94,7 @@ async fn truncate_and_changed_definitions_are_told_and_do_not_stop_the_script() 
 async fn a_script_whose_driver_goes_past_the_mark_is_noticed() {
     let bench = bench(TABLES).await;
     arm(&bench, &of(&BOTH)).await.unwrap();
-    assert_eq!(complaint(client(&bench, "UPDATE orders SET title = 'unmarked' WHERE id < 10").spawn().unwrap()), "");
+    assert_eq!(complaint(client(&bench, "postgres", "UPDATE orders SET title = 'unmarked' WHERE id < 10").spawn().unwrap()), "");
     let account = settle(&bench, State::Applied).await;
     assert!(account.unseen, "{account:?}");
     assert_eq!(account.tables[0].others, 9);
@@ -103,7 +104,7 @@ async fn a_script_whose_driver_goes_past_the_mark_is_noticed() {
 async fn a_script_that_finds_nothing_to_do_was_seen() {
     let bench = bench(TABLES).await;
     arm(&bench, &of(&BOTH)).await.unwrap();
-    assert_eq!(complaint(client(&bench, "UPDATE orders SET title = 'of the application' WHERE id < 10").spawn().unwrap()), "");
+    assert_eq!(complaint(client(&bench, "postgres", "UPDATE orders SET title = 'of the application' WHERE id < 10").spawn().unwrap()), "");
     run_script(&bench, "UPDATE orders SET title = 'x' WHERE id = -1");
     let account = settle(&bench, State::Applied).await;
     assert!(!account.unseen && account.rows() == 0, "{account:?}");
@@ -116,7 +117,7 @@ async fn a_script_that_comes_after_the_end_is_refused_and_leftovers_go_with_the_
     settle(&bench, State::Applied).await;
     let said = complaint(script(&bench, "UPDATE orders SET title = 'late' WHERE id = 1"));
     assert!(said.contains("is over, or on its way back"), "{said}");
-    assert_eq!(complaint(client(&bench, "UPDATE orders SET title = 'app' WHERE id = 2").spawn().unwrap()), "", "the application is not");
+    assert_eq!(complaint(client(&bench, "postgres", "UPDATE orders SET title = 'app' WHERE id = 2").spawn().unwrap()), "", "the application is not");
 
     // Nobody came to take the triggers off: another run does.
     assert!(left_over(&bench).await > 0);
