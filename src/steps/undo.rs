@@ -37,7 +37,9 @@ pub async fn run(context: &StepContext) -> StepEnd {
             let ended = end(undone, as_before(&session, &ledger).await);
             match (incomplete(captured.as_ref()), ended.report) {
                 // Undo was asked for by name: what it can put back is put back, and what it cannot is said.
-                (Some(why), Some(report)) => StepEnd::reported(Outcome::Failed, INCOMPLETE, format!("{}; {why}", ended.verdict.message), report),
+                (Some(why), Some(report)) => {
+                    StepEnd::reported(Outcome::Failed, INCOMPLETE, format!("{}; {why}", ended.verdict.message), report)
+                }
                 (_, report) => StepEnd { report, ..ended },
             }
         }

@@ -48,7 +48,11 @@ async fn a_captured_script_is_verified_counted_and_undone_and_its_ledger_is_rele
     let before = sums(&database).await;
     passed(&pod.run(Step::Claim));
     passed(&pod.run(Step::Capture));
-    script(&database, "UPDATE scenarios SET accepted_prompt = 'by script ' || id WHERE id <= 100; DELETE FROM scenario_generations WHERE id > 490", true);
+    script(
+        &database,
+        "UPDATE scenarios SET accepted_prompt = 'by script ' || id WHERE id <= 100; DELETE FROM scenario_generations WHERE id > 490",
+        true,
+    );
     script(&database, "UPDATE scenarios SET updated_at = now() WHERE id = 400", false);
 
     let end = pod.run(Step::Verify);

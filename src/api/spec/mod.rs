@@ -29,8 +29,8 @@ pub use backfill::{
     Audit, Backfill, Drift, DriftMode, OnInvalid, Quarantine, SampleShow, Samples, SchemaSource, ScriptBackfill, SqlBackfill, Validation,
 };
 pub use backup::{Backup, Encryption, EncryptionKeyRef, Proof, Retain, Scratch};
-pub use capture::Capture;
 pub use batch::{BATCH_MAX, Batch, BatchRows};
+pub use capture::Capture;
 pub use database::{Database, SecretKeyRef, SecretKeys, SecretRef, Tls, TlsMode};
 pub use destination::{Destination, Place, PvcDestination, S3Destination, S3SecretKeys, S3SecretRef};
 pub use dump::{Compression, DumpFormat};

@@ -36,11 +36,9 @@ impl Mark {
     /// True in the script's sessions. Nothing of it is looked up by the search path of whoever writes.
     fn condition(&self, run_uid: &str) -> String {
         match self {
-            Self::Setting => format!(
-                "pg_catalog.current_setting({}, true) OPERATOR(pg_catalog.=) {}",
-                quote_literal(SETTING),
-                quote_literal(run_uid)
-            ),
+            Self::Setting => {
+                format!("pg_catalog.current_setting({}, true) OPERATOR(pg_catalog.=) {}", quote_literal(SETTING), quote_literal(run_uid))
+            }
             Self::Role(role) => format!("SESSION_USER OPERATOR(pg_catalog.=) {}", quote_literal(role)),
         }
     }

@@ -10,13 +10,17 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum CaptureError {
     /// No such table.
-    #[error("capture.tables: there is no table {table}: name one that is there when the script begins, with its schema where it is not public")]
+    #[error(
+        "capture.tables: there is no table {table}: name one that is there when the script begins, with its schema where it is not public"
+    )]
     TableMissing {
         /// As the spec names it.
         table: String,
     },
     /// Row triggers cannot see everything that happens to it.
-    #[error("capture.tables: {table} cannot be captured, as it is {why}: leave it out; what the script does to it only a restore takes back")]
+    #[error(
+        "capture.tables: {table} cannot be captured, as it is {why}: leave it out; what the script does to it only a restore takes back"
+    )]
     NotCapturable {
         /// Which.
         table: String,

@@ -16,6 +16,7 @@ mod table;
 pub use arm::{Mark, arm};
 pub use disarm::{disarm, sweep};
 pub use error::CaptureError;
+pub(in crate::engine) use pack::BY_TRIGGERS;
 pub use settle::{Account, TableAccount, settle};
 pub use table::{CapturedTable, check_role, find};
 

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 const AT_ONCE: i64 = 2000;
 /// Ranges of rows that triggers wrote lie so far below those that the script wrote itself. Undo puts them back last: by then the
 /// application's triggers, which see undo as they saw the script, have mostly put them back themselves.
-const BY_TRIGGERS: i64 = 1 << 62;
+pub(in crate::engine) const BY_TRIGGERS: i64 = 1 << 62;
 /// Numbers of the writes. Within a piece undo goes from the highest to the lowest: what was deleted comes back first, parents before
 /// children; then updates; then what was inserted goes, children before parents.
 const FIRST_UPDATE: i32 = 1000;
@@ -38,7 +38,8 @@ pub(super) async fn pack(connection: &mut PgConnection, ledger: &Ledger, tables:
 /// The tables' numbers, parents first.
 async fn order(connection: &mut PgConnection, tables: &[Numbered]) -> Result<Vec<i32>, sqlx::Error> {
     let names: Vec<&str> = tables.iter().map(|t| t.table.name.as_str()).collect();
-    let sql = "SELECT c.n, p.n FROM pg_constraint f JOIN unnest($1::text[]) WITH ORDINALITY AS c(name, n) ON f.conrelid = to_regclass(c.name)
+    let sql =
+        "SELECT c.n, p.n FROM pg_constraint f JOIN unnest($1::text[]) WITH ORDINALITY AS c(name, n) ON f.conrelid = to_regclass(c.name)
                JOIN unnest($1::text[]) WITH ORDINALITY AS p(name, n) ON f.confrelid = to_regclass(p.name) WHERE f.contype = 'f'";
     let found: Vec<(i64, i64)> = sqlx::query_as(sql).persistent(false).bind(names).fetch_all(connection).await?;
     let seq = |n: i64| usize::try_from(n - 1).ok().and_then(|n| tables.get(n)).map(|t| t.seq);
@@ -64,19 +65,43 @@ async fn piece(connection: &mut PgConnection, ledger: &Ledger, tables: &[Numbere
         rows.extend(read(&mut transaction, ledger, numbered, end).await?);
     }
     rows.sort_by_key(|row| row.recorded.n);
-    let mut packer = Packer { ledger, tables, order, writes: Writes::of(writes), epoch, created };
+    let mut packer = Packer { ledger, tables, order, writes: Writes::of(&writes), epoch, created };
     let (by_triggers, own): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.by_trigger);
     packer.range(&mut transaction, first, &own).await?;
     packer.range(&mut transaction, first - BY_TRIGGERS, &by_triggers).await?;
     let sql = format!("UPDATE {} SET writes = $2 WHERE uid = $1", ledger.table("runs"));
     let update = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(Value::Array(packer.writes.list));
     update.execute(&mut *transaction).await?;
+    for numbered in tables {
+        renumbered(&mut transaction, ledger, numbered, end).await?;
+    }
     count(&mut transaction, ledger, &seqs, end).await?;
     let sql = format!("DELETE FROM {} WHERE run_uid = $1 AND seq = ANY ($2) AND n < $3", ledger.table("captured"));
     let delete = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(&seqs).bind(end);
     delete.execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
+}
+
+/// An identity column that PostgreSQL alone may set cannot be set back: only a restore does that.
+async fn renumbered(connection: &mut PgConnection, ledger: &Ledger, numbered: &Numbered, end: i64) -> Result<(), sqlx::Error> {
+    let table = &numbered.table;
+    for column in table.columns.iter().filter(|column| column.always) {
+        let text = |record: &str| format!("{}::text", CapturedTable::field(record, &column.name));
+        let sql = format!(
+            "UPDATE {} SET fault = concat_ws('; ', nullif(fault, ''), $4::text) WHERE run_uid = $1 AND seq = $2 AND position($4 IN fault) = 0
+               AND EXISTS (SELECT FROM (SELECT * FROM {} WHERE run_uid = $1 AND seq = $2 AND n < $3 AND action = 'U' OFFSET 0) AS c {} WHERE {} <> {})",
+            ledger.table("captures"),
+            ledger.table("captured"),
+            RECORDS(&table.name),
+            text("o.r"),
+            text("w.r")
+        );
+        let words = format!("the script gave rows another {}, which is GENERATED ALWAYS AS IDENTITY", column.name);
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(numbered.seq).bind(end);
+        query.bind(words).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// Adds what is recorded below a number to the tables' counts.
@@ -107,7 +132,9 @@ type Read = (i64, String, bool, Vec<Option<String>>, Vec<Option<String>>, String
 
 /// `o` and `w`: the row as it was found and left, each a record `r`.
 const RECORDS: fn(&str) -> String = |table| {
-    format!("CROSS JOIN LATERAL (SELECT c.before::{table} AS r OFFSET 0) AS o CROSS JOIN LATERAL (SELECT c.after::{table} AS r OFFSET 0) AS w")
+    format!(
+        "CROSS JOIN LATERAL (SELECT c.before::{table} AS r OFFSET 0) AS o CROSS JOIN LATERAL (SELECT c.after::{table} AS r OFFSET 0) AS w"
+    )
 };
 
 async fn read(connection: &mut PgConnection, ledger: &Ledger, numbered: &Numbered, end: i64) -> Result<Vec<Row>, sqlx::Error> {
@@ -120,7 +147,7 @@ async fn read(connection: &mut PgConnection, ledger: &Ledger, numbered: &Numbere
         .columns
         .iter()
         .map(|column| {
-            if column.generated {
+            if column.generated || column.always {
                 return "'0'".to_owned();
             }
             let text = |record: &str| format!("{}::text COLLATE \"C\"", CapturedTable::field(record, &column.name));
@@ -162,7 +189,7 @@ struct Writes {
 }
 
 impl Writes {
-    fn of(writes: Value) -> Self {
+    fn of(writes: &Value) -> Self {
         Self { list: writes.as_array().cloned().unwrap_or_default() }
     }
 
@@ -184,7 +211,8 @@ impl Writes {
         };
         let compare: Vec<&str> = numbered.table.set(columns).map(|column| column.name.as_str()).collect();
         let table = &numbered.table.name;
-        self.list.push(json!({"seq": seq, "table": table, "change": name(change), "columns": columns, "compare": compare, "captured": true}));
+        self.list
+            .push(json!({"seq": seq, "table": table, "change": name(change), "columns": columns, "compare": compare, "captured": true}));
         seq
     }
 }
@@ -282,7 +310,9 @@ impl Packer<'_> {
         }
         let lists: Vec<String> = lists
             .iter()
-            .map(|(role, name, texts, hashes)| format!("SELECT '{role}', {}, {texts}::text[], {hashes}::int8[] FROM x", quote_literal(name)))
+            .map(|(role, name, texts, hashes)| {
+                format!("SELECT '{role}', {}, {texts}::text[], {hashes}::int8[] FROM x", quote_literal(name))
+            })
             .collect();
         // The records are read out once, for all lists.
         let lists = lists.join(" UNION ALL ");

@@ -89,7 +89,12 @@ mod tests {
 
     #[test]
     fn parents_and_children_that_are_inserted_in_turn_are_one_piece() {
-        let changes = [change(0, Change::Insert, "1"), change(1, Change::Insert, "1"), change(0, Change::Insert, "2"), change(1, Change::Insert, "2")];
+        let changes = [
+            change(0, Change::Insert, "1"),
+            change(1, Change::Insert, "1"),
+            change(0, Change::Insert, "2"),
+            change(1, Change::Insert, "2"),
+        ];
         let pieces = segments(&changes);
         assert_eq!(pieces.len(), 1);
         assert_eq!(pieces[0].len(), 2, "a part a table");

@@ -15,26 +15,26 @@ const SETTINGS: &str = "SET search_path = pg_catalog, pg_temp SET datestyle = 'I
 
 /// Makes tables and functions where they are missing. Beside the ledger's tables: most ledgers never have them.
 pub(super) fn make(ledger: &Ledger) -> Vec<String> {
-    let (captures, captured, clock, runs) =
+    let (armed, recorded, clock, runs) =
         (ledger.table("captures"), ledger.table("captured"), ledger.table("capture_clock"), ledger.table("runs"));
     let (row, statement) = (ledger.table("capture_row()"), ledger.table("capture_statement()"));
     let clock_text = quote_literal(&clock);
     let comment = |what: &str| quote_literal(&format!("{MARK} capture. {what}"));
     vec![
         format!(
-            "CREATE TABLE IF NOT EXISTS {captures} (run_uid text NOT NULL, seq int4 NOT NULL, table_name text NOT NULL, definition text NOT NULL,
+            "CREATE TABLE IF NOT EXISTS {armed} (run_uid text NOT NULL, seq int4 NOT NULL, table_name text NOT NULL, definition text NOT NULL,
                  writes_before int8 NOT NULL, clock_before int8 NOT NULL, truncated boolean NOT NULL DEFAULT false, fault text NOT NULL DEFAULT '',
                  inserted int8 NOT NULL DEFAULT 0, updated int8 NOT NULL DEFAULT 0, deleted int8 NOT NULL DEFAULT 0,
                  writes int8 NOT NULL DEFAULT 0, seen boolean NOT NULL DEFAULT false, readable boolean NOT NULL DEFAULT true,
                  armed_at timestamptz NOT NULL DEFAULT clock_timestamp(), settled_at timestamptz, PRIMARY KEY (run_uid, seq))"
         ),
-        format!("COMMENT ON TABLE {captures} IS {}", comment("Tables whose rows a script's sessions were recorded in.")),
+        format!("COMMENT ON TABLE {armed} IS {}", comment("Tables whose rows a script's sessions were recorded in.")),
         format!(
-            "CREATE TABLE IF NOT EXISTS {captured} (run_uid text NOT NULL, n int8 NOT NULL, seq int4 NOT NULL, action \"char\" NOT NULL,
+            "CREATE TABLE IF NOT EXISTS {recorded} (run_uid text NOT NULL, n int8 NOT NULL, seq int4 NOT NULL, action \"char\" NOT NULL,
                  depth int4 NOT NULL, before text, after text)"
         ),
         format!(
-            "COMMENT ON TABLE {captured} IS {}",
+            "COMMENT ON TABLE {recorded} IS {}",
             comment("Rows as a script found and left them, until they are in undo. before and after are rows of the table as text; depth above 1: written by a trigger.")
         ),
         format!("CREATE SEQUENCE IF NOT EXISTS {clock}"),
@@ -45,7 +45,7 @@ pub(super) fn make(ledger: &Ledger) -> Vec<String> {
                  IF TG_OP <> 'INSERT' THEN before := OLD::text; END IF;
                  IF TG_OP <> 'DELETE' THEN after := NEW::text; END IF;
                  IF before = after THEN RETURN NULL; END IF;
-                 INSERT INTO {captured} VALUES (TG_ARGV[0], nextval({clock_text}), TG_ARGV[2]::int4, left(TG_OP, 1)::\"char\", pg_trigger_depth(), before, after);
+                 INSERT INTO {recorded} VALUES (TG_ARGV[0], nextval({clock_text}), TG_ARGV[2]::int4, left(TG_OP, 1)::\"char\", pg_trigger_depth(), before, after);
                  RETURN NULL;
              END $capture$"
         ),
@@ -58,7 +58,7 @@ pub(super) fn make(ledger: &Ledger) -> Vec<String> {
                  END IF;
                  PERFORM nextval({clock_text});
                  IF TG_OP = 'TRUNCATE' THEN
-                     UPDATE {captures} SET truncated = true WHERE run_uid = TG_ARGV[0] AND seq = TG_ARGV[2]::int4;
+                     UPDATE {armed} SET truncated = true WHERE run_uid = TG_ARGV[0] AND seq = TG_ARGV[2]::int4;
                  END IF;
                  RETURN NULL;
              END $capture$"

@@ -9,6 +9,8 @@ use sqlx::PgConnection;
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) generated: bool,
+    /// `GENERATED ALWAYS AS IDENTITY`: no UPDATE can set it to a value.
+    pub(super) always: bool,
 }
 
 /// A table to capture.
@@ -29,7 +31,7 @@ const FIND: &str = "
            c.relispartition AS partition, EXISTS (SELECT FROM pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)) AS inherits,
            pg_has_role(c.relowner, 'USAGE') AS ours, format('GRANT %I TO %I;', pg_get_userbyid(c.relowner), current_user) AS grant,
            ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS columns,
-           ARRAY(SELECT a.attgenerated::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS generated,
+           ARRAY(SELECT CASE WHEN a.attidentity = 'a' THEN 'a' ELSE a.attgenerated::text END FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS generated,
            (SELECT ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(n, o) JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.n
                          WHERE k.o <= i.indnkeyatts ORDER BY k.o)
             FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND (i.indisprimary OR (i.indisreplident AND i.indisunique))
@@ -65,7 +67,7 @@ pub async fn find(connection: &mut PgConnection, table: &str) -> Result<Captured
         return Err(CaptureError::NotOwner { table: name, grant });
     }
     let columns = columns.into_iter().zip(generated);
-    let columns = columns.map(|(name, generated)| Column { name, generated: !generated.is_empty() }).collect();
+    let columns = columns.map(|(name, generated)| Column { name, generated: generated == "s", always: generated == "a" }).collect();
     Ok(CapturedTable { name, columns, key })
 }
 

@@ -4,6 +4,7 @@
 use super::UndoError;
 use super::part::parts;
 use super::statement::{Batch, undo_row};
+use crate::engine::capture::BY_TRIGGERS;
 use crate::engine::ledger::Ledger;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,9 @@ pub(super) async fn captured(
     epoch: i64,
     stop: &CancellationToken,
 ) -> Result<bool, UndoError> {
+    if stayed(connection, ledger).await?.is_empty() {
+        return Ok(true);
+    }
     forget_moot(connection, ledger).await?;
     let mut before = stayed(connection, ledger).await?;
     for _ in 0..PASSES {
@@ -80,26 +84,29 @@ async fn try_again(connection: &mut PgConnection, ledger: &Ledger, row: &Stayed)
 /// inserted is gone with another one.
 async fn forget_moot(connection: &mut PgConnection, ledger: &Ledger) -> Result<(), sqlx::Error> {
     let sql = format!(
-        "WITH s AS (SELECT s.range, s.batch, s.seq, s.action, s.place, g.keys->0->>s.place AS name, g.keys->1->>s.place AS key
-                    FROM {skipped} s JOIN {ranges} g ON g.run_uid = s.run_uid AND g.range = s.range
-                    JOIN {runs} r ON r.uid = s.run_uid, jsonb_array_elements(r.writes) AS w
-                    WHERE s.run_uid = $1 AND (w->>'seq')::int = s.seq AND (w->>'captured')::boolean),
-              e AS (SELECT u.range, u.batch, u.seq, u.action, k.place, k.name, k.key
-                    FROM (SELECT u.range, u.batch, u.seq, u.action, p.place FROM {undo} u, unnest(u.hashes) AS p(place)
-                          WHERE u.run_uid = $1 AND u.role = 'row' AND EXISTS (SELECT FROM s)) AS u
-                    JOIN (SELECT g.range, k.n - 1 AS place, k.name, k.key FROM {ranges} g,
-                                 ROWS FROM (jsonb_array_elements_text(g.keys->0), jsonb_array_elements_text(g.keys->1)) WITH ORDINALITY AS k(name, key, n)
-                          WHERE g.run_uid = $1 AND EXISTS (SELECT FROM s)) AS k ON k.range = u.range AND k.place = u.place
-                    WHERE NOT EXISTS (SELECT FROM {skipped} d WHERE d.run_uid = $1 AND d.range = u.range AND d.batch = u.batch AND d.seq = u.seq
-                                      AND d.action = u.action AND d.place = u.place))
-         DELETE FROM {skipped} d USING s, e
-         WHERE d.run_uid = $1 AND d.range = s.range AND d.batch = s.batch AND d.seq = s.seq AND d.action = s.action AND d.place = s.place
-           AND e.name = s.name AND e.key = s.key AND (e.seq = s.seq OR e.action = 'Insert') AND (e.range, e.batch) < (s.range, s.batch)",
+        "WITH k AS MATERIALIZED (
+             SELECT g.range, k.n - 1 AS place, k.name, k.key FROM {ranges} g,
+                    ROWS FROM (jsonb_array_elements_text(g.keys->0), jsonb_array_elements_text(g.keys->1)) WITH ORDINALITY AS k(name, key, n)
+             WHERE g.run_uid = $1),
+         e AS MATERIALIZED (
+             SELECT u.range, u.batch, u.seq, u.action, p.place FROM {undo} u, unnest(u.hashes) AS p(place) WHERE u.run_uid = $1 AND u.role = 'row'),
+         x AS (
+             SELECT e.*, k.name, k.key, d.place IS NOT NULL AS stayed, d.columns = '{{}}' AS gone,
+                    CASE WHEN e.range < 0 THEN e.range + {BY_TRIGGERS} ELSE e.range END AS done FROM e JOIN k ON k.range = e.range AND k.place = e.place
+             LEFT JOIN {skipped} d ON d.run_uid = $1 AND d.range = e.range AND d.batch = e.batch AND d.seq = e.seq AND d.action = e.action AND d.place = e.place),
+         o AS (
+             SELECT x.*, bool_or(NOT stayed) OVER (PARTITION BY name, key, seq ORDER BY range, batch ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS older,
+                    min(done) FILTER (WHERE NOT stayed AND action = 'Insert') OVER (PARTITION BY name, key) <= done AS inserted
+             FROM x)
+         DELETE FROM {skipped} d USING o
+         WHERE o.stayed AND (o.older OR (o.gone AND o.inserted)) AND d.run_uid = $1 AND d.range = o.range AND d.batch = o.batch AND d.seq = o.seq AND d.action = o.action AND d.place = o.place",
         skipped = ledger.table("skipped"),
         ranges = ledger.table("ranges"),
-        runs = ledger.table("runs"),
         undo = ledger.table("undo"),
     );
-    sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).execute(connection).await?;
-    Ok(())
+    let mut transaction = connection.begin().await?;
+    // The lists' lengths are not known to the planner, and there may be a million rows in them.
+    sqlx::query("SET LOCAL enable_nestloop = off").persistent(false).execute(&mut *transaction).await?;
+    sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).execute(&mut *transaction).await?;
+    transaction.commit().await
 }

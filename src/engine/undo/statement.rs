@@ -88,7 +88,7 @@ pub(super) async fn count_not_as_before(
         "{} SELECT count(*) FROM u LEFT JOIN {} AS t ON {} WHERE {} AND NOT coalesce({}, false)",
         part.rows(ledger),
         part.table,
-        part.key_equals(),
+        part.key_before(),
         wanted(ledger),
         part.as_before()
     );
@@ -210,6 +210,16 @@ impl Part {
 
     fn key_equals(&self) -> String {
         let pairs = self.key.iter().enumerate().map(|(n, c)| format!("t.{} = u.k{n}::{}", quote(&c.name), c.kind));
+        pairs.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// The row where it was before: a script may have changed its key.
+    fn key_before(&self) -> String {
+        let pairs = self.key.iter().enumerate().map(|(n, c)| {
+            let changed = self.columns.iter().position(|column| column.name == c.name).filter(|_| self.action == Action::Update);
+            let from = changed.map_or_else(|| format!("k{n}"), |m| format!("b{m}"));
+            format!("t.{} = u.{from}::{}", quote(&c.name), c.kind)
+        });
         pairs.collect::<Vec<_>>().join(" AND ")
     }
 

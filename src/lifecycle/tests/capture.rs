@@ -17,7 +17,8 @@ fn captured() -> Value {
 }
 
 fn verified(fault: &str) -> Ending {
-    let table = |table: &str, fault: &str| CapturedStatus { table: table.into(), updated: 5, fault: fault.into(), ..CapturedStatus::default() };
+    let table =
+        |table: &str, fault: &str| CapturedStatus { table: table.into(), updated: 5, fault: fault.into(), ..CapturedStatus::default() };
     let report = VerifyReport { checks: Vec::new(), captured: vec![table("public.scenarios", ""), table("app.log", fault)] };
     Ending::Reports(Box::new(StepReport::Verify(report)), Outcome::Passed, "Verified")
 }
@@ -33,10 +34,7 @@ fn the_triggers_are_on_before_the_script_and_after_the_claim_and_who_approves_re
     world.approves = true;
     assert_eq!(world.settle(200), Phase::Succeeded, "{:#?}", world.status());
     let steps: Vec<Step> = world.jobs_made.iter().map(|(step, _)| *step).collect();
-    assert_eq!(
-        steps,
-        [Step::Preflight, Step::Backup, Step::DryRun, Step::Claim, Step::Capture, Step::Script, Step::Verify],
-    );
+    assert_eq!(steps, [Step::Preflight, Step::Backup, Step::DryRun, Step::Claim, Step::Capture, Step::Script, Step::Verify],);
     let status = world.status();
     assert_eq!(status.result.unwrap().written, 10);
     assert!(status.message.contains("10 rows of it can be put back"), "{}", status.message);
@@ -51,7 +49,8 @@ fn a_captured_script_that_fails_is_undone_and_nothing_is_restored() {
 
 #[test]
 fn what_undo_cannot_bring_back_leads_to_a_restore() {
-    let mut world = World::new(&captured()).ends(Step::Script, &BAD).ends(Step::Undo, &[Ending::Verdict(Outcome::Failed, "CaptureIncomplete")]);
+    let mut world =
+        World::new(&captured()).ends(Step::Script, &BAD).ends(Step::Undo, &[Ending::Verdict(Outcome::Failed, "CaptureIncomplete")]);
     assert_eq!(world.settle(200), Phase::RolledBack);
     assert_eq!((world.made(Step::Undo), world.made(Step::LossAccount), world.made(Step::Restore)), (1, 1, 1));
 }

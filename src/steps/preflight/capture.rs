@@ -19,7 +19,8 @@ pub(super) async fn check(context: &StepContext, connection: &mut PgConnection, 
         good &= accept(capture::find(connection, table).await.map(|_| ()), migrates, findings)?;
     }
     if good {
-        let sessions = spec.role.as_ref().map_or_else(|| "sessions with the run's setting".to_owned(), |role| format!("sessions of {role}"));
+        let sessions =
+            spec.role.as_ref().map_or_else(|| "sessions with the run's setting".to_owned(), |role| format!("sessions of {role}"));
         findings.passed(NAME, format!("rows of {} can be captured in {sessions}", spec.tables.join(", ")));
     }
     Ok(())

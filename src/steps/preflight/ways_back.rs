@@ -5,9 +5,9 @@ use super::{Cut, unmeasured};
 use crate::api::spec::{RestoreMode, RollbackMethod};
 use crate::postgres::ConnectError;
 use crate::protocol::{RESTORE_IN_PLACE, RESTORE_SWAP, UNDO};
-use crate::steps::{StepContext, capture};
 use crate::steps::restore::obstacles;
 use crate::steps::session::{Role, Session, SessionError};
+use crate::steps::{StepContext, capture};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Row as _};
 

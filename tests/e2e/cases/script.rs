@@ -38,7 +38,8 @@ async fn a_script_is_tried_dry_approved_and_run_with_the_path_of_the_backup() {
 async fn a_captured_script_is_undone_row_by_row_while_the_application_goes_on_writing() {
     let scene = Scene::new("captured-script", 2000).await;
     let expected = prediction::of_script(&scene.database);
-    let prompts = "SELECT md5(string_agg(ROW(id, accepted_prompt, accepted_prompt_metadata)::text, '|' ORDER BY id)) FROM scenarios WHERE id <= 2000";
+    let prompts =
+        "SELECT md5(string_agg(ROW(id, accepted_prompt, accepted_prompt_metadata)::text, '|' ORDER BY id)) FROM scenarios WHERE id <= 2000";
     let before = scene.database.sql(prompts);
     let mut failing = captured_script();
     failing["spec"]["verify"] = json!([{"name": "impossible", "sql": "SELECT count(*) FROM scenarios", "expect": {"equals": -1}}]);

@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// Id, the application's note, title, the script's own column, the title of before.
+type Row = (i64, Option<String>, Option<String>, Option<i32>, Option<String>);
+
 /// Its own column and, now and then, that of the script; answers its last word on each row.
 async fn application(bench: Arc<Bench>, seed: u64, stop: Arc<AtomicBool>) -> BTreeMap<i64, (String, Option<String>)> {
     let mut connection = Direct(bench.credentials.clone()).connect().await.unwrap();
@@ -40,7 +43,8 @@ async fn application(bench: Arc<Bench>, seed: u64, stop: Arc<AtomicBool>) -> BTr
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_write_that_an_application_committed_is_still_there_after_the_undo() {
-    let bench = Arc::new(bench(&format!("{TABLES}; ALTER TABLE orders ADD COLUMN note text; ALTER TABLE orders ADD COLUMN filled int")).await);
+    let bench =
+        Arc::new(bench(&format!("{TABLES}; ALTER TABLE orders ADD COLUMN note text; ALTER TABLE orders ADD COLUMN filled int")).await);
     bench.sql("CREATE TABLE before AS SELECT * FROM orders").await;
     arm(&bench, &of(&BOTH)).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
@@ -66,8 +70,10 @@ async fn every_write_that_an_application_committed_is_still_there_after_the_undo
     assert!(undone.skipped > 0 && undone.undone > 0, "they met: {undone:?}");
     assert!(undone.skipped_keys[0].starts_with("public.orders/") && undone.skipped_keys[0].ends_with("(title)"), "{undone:?}");
     let mut connection = bench.connect().await;
-    let now: Vec<(i64, Option<String>, Option<String>, Option<i32>, Option<String>)> =
-        sqlx::query_as("SELECT o.id, o.note, o.title, o.filled, b.title FROM orders o JOIN before b USING (id)").fetch_all(&mut connection).await.unwrap();
+    let now: Vec<Row> = sqlx::query_as("SELECT o.id, o.note, o.title, o.filled, b.title FROM orders o JOIN before b USING (id)")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
     for (id, note, title, filled, before) in now {
         let (word, titled) = words.get(&id).cloned().map_or((None, None), |(note, title)| (Some(note), title));
         assert_eq!(note, word, "row {id}: the application's own column");

@@ -114,12 +114,12 @@ async fn what_a_script_did_is_put_back_to_the_last_byte_and_nothing_is_left_of_t
         "SET DateStyle = 'SQL, DMY'; SET IntervalStyle = 'sql_standard'; SET extra_float_digits = -5; SET bytea_output = escape; SET TimeZone = 'Asia/Tokyo';
          UPDATE orders SET title = coalesce(title, 'none') || '!', span = span * 2, at = at + interval '1 day' WHERE id <= 200;
          UPDATE orders SET title = title || '?' WHERE id BETWEEN 100 AND 250;
+         DELETE FROM lines WHERE order_id BETWEEN 20 AND 40;
          DELETE FROM orders WHERE id BETWEEN 20 AND 40;
          INSERT INTO orders (id, title, raw, ratio) OVERRIDING SYSTEM VALUE VALUES (20, 'again', '{\"x\":  1}', 1e-300);
          INSERT INTO orders (title) SELECT 'new ' || n FROM generate_series(1, 50) n;
          INSERT INTO lines SELECT 10000 + id, id, 7 FROM orders WHERE title LIKE 'new %';
-         UPDATE lines SET amount = amount * 2 WHERE id % 7 = 0;
-         UPDATE orders SET id = DEFAULT WHERE id = 299",
+         UPDATE lines SET amount = amount * 2 WHERE id % 7 = 0",
     );
     assert_ne!(hash(&bench, &BOTH).await, before);
     let account = settle(&bench, State::Applied).await;
@@ -128,13 +128,24 @@ async fn what_a_script_did_is_put_back_to_the_last_byte_and_nothing_is_left_of_t
     assert!(!account.unseen && account.faults().is_empty(), "{account:?}");
     let orders = &account.tables[0];
     assert_eq!((orders.inserted, orders.deleted), (51, 21), "{account:?}");
-    // The statistics count 13 updates that changed nothing, too.
-    assert_eq!(account.tables.iter().map(|t| t.others).sum::<i64>(), 13, "{account:?}");
+    // The statistics count ten updates that changed nothing, too.
+    assert_eq!(account.tables.iter().map(|t| t.others).sum::<i64>(), 10, "{account:?}");
     let undone = back(&bench).await;
     assert_eq!((undone.undone, undone.skipped), (account.rows(), 0), "{undone:?}");
     assert_eq!(hash(&bench, &BOTH).await, before);
     assert_eq!(undo::not_as_before(&mut bench.connect().await, &bench.ledger()).await.unwrap(), 0);
     assert_eq!(bench.number("SELECT count(*) FROM backfill.captured").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_a_trigger_of_the_application_changed_while_it_was_put_back_is_counted() {
+    let bench = bench(TABLES).await;
+    arm(&bench, &of(&BOTH)).await.unwrap();
+    // Its lines go with it, and their trigger finds no order any more. On the way back it finds one, and sums up once more.
+    run_script(&bench, "DELETE FROM orders WHERE id = 20");
+    let undone = back(&bench).await;
+    assert_eq!((undone.undone, undone.skipped), (4, 0), "{undone:?}");
+    assert_eq!(undo::not_as_before(&mut bench.connect().await, &bench.ledger()).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use super::{arm, back, bench, hash, of, run_script, settle};
 use backfill_operator::engine::ledger::State;
+use backfill_operator::engine::undo;
 
 /// Runs a script over these tables, and answers whether all is as before, and how many rows stayed.
 async fn there_and_back(setup: &str, tables: &[&str], sql: &str) -> (bool, i64, Vec<String>) {
@@ -13,6 +14,7 @@ async fn there_and_back(setup: &str, tables: &[&str], sql: &str) -> (bool, i64, 
     let account = settle(&bench, State::Undoing).await;
     assert!(account.faults().is_empty() && !account.unseen, "{account:?}");
     let undone = back(&bench).await;
+    assert_eq!(undo::not_as_before(&mut bench.connect().await, &bench.ledger()).await.unwrap(), 0, "{sql}");
     (hash(&bench, tables).await == before, undone.skipped, undone.skipped_keys)
 }
 

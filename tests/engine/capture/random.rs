@@ -27,7 +27,9 @@ fn statement(random: &mut StdRng, n: i32) -> String {
         8 => format!("DELETE FROM c WHERE y % 13 = {few}"),
         9 => format!("UPDATE c SET x = x + 1000 * {}, b_id = NULL WHERE y % 5 = {few}", n + 1),
         10 => format!("INSERT INTO a VALUES ({id}, NULL, 'upserted') ON CONFLICT (id) DO UPDATE SET v = 'upserted {n}'"),
-        _ => format!("UPDATE a SET u = NULL WHERE id = {id}; UPDATE a SET u = {id} WHERE id = {id} AND NOT EXISTS (SELECT FROM a WHERE u = {id})"),
+        _ => format!(
+            "UPDATE a SET u = NULL WHERE id = {id}; UPDATE a SET u = {id} WHERE id = {id} AND NOT EXISTS (SELECT FROM a WHERE u = {id})"
+        ),
     }
 }
 

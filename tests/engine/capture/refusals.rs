@@ -117,7 +117,11 @@ async fn a_script_that_comes_after_the_end_is_refused_and_leftovers_go_with_the_
     settle(&bench, State::Applied).await;
     let said = complaint(script(&bench, "UPDATE orders SET title = 'late' WHERE id = 1"));
     assert!(said.contains("is over, or on its way back"), "{said}");
-    assert_eq!(complaint(client(&bench, "postgres", "UPDATE orders SET title = 'app' WHERE id = 2").spawn().unwrap()), "", "the application is not");
+    assert_eq!(
+        complaint(client(&bench, "postgres", "UPDATE orders SET title = 'app' WHERE id = 2").spawn().unwrap()),
+        "",
+        "the application is not"
+    );
 
     // Nobody came to take the triggers off: another run does.
     assert!(left_over(&bench).await > 0);
@@ -130,4 +134,17 @@ async fn a_script_that_comes_after_the_end_is_refused_and_leftovers_go_with_the_
     assert_eq!(left_over(&bench).await, 0);
     let undone = back(&bench).await;
     assert_eq!(undone.undone, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_that_cannot_be_set_back_is_told() {
+    let bench = bench(TABLES).await;
+    arm(&bench, &of(&BOTH)).await.unwrap();
+    run_script(&bench, "UPDATE orders SET id = DEFAULT, title = 'renumbered' WHERE id IN (298, 299)");
+    let account = settle(&bench, State::Applied).await;
+    assert_eq!(
+        account.faults(),
+        ["public.orders: the script gave rows another id, which is GENERATED ALWAYS AS IDENTITY"],
+        "a child follows by itself: {account:?}"
+    );
 }
