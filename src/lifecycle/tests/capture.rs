@@ -5,7 +5,7 @@ use super::world::{Ending, World};
 use crate::api::Phase;
 use crate::api::status::{CapturedStatus, Step};
 use crate::lifecycle::{OperatorPolicy, validate};
-use crate::protocol::{Outcome, StepReport, UNDO, VerifyReport};
+use crate::protocol::{Outcome, PreflightReport, StepReport, UNDO, VerifyReport};
 use serde_json::{Value, json};
 
 const BAD: [Ending; 1] = [Ending::Verdict(Outcome::Failed, "Bad")];
@@ -57,11 +57,10 @@ fn what_undo_cannot_bring_back_leads_to_a_restore() {
 
 #[test]
 fn a_table_that_was_truncated_takes_undo_off_the_ways_back() {
-    let mut world = World::new(&captured()).ends(Step::Verify, &[verified("the script emptied it by TRUNCATE")]);
-    world.settle(60);
-    let mut status = world.status();
-    status.way_back = vec![UNDO.into(), "RestoreSwap".into()];
-    world.run.status = Some(status);
+    let report = PreflightReport { way_back: vec![UNDO.into(), "RestoreSwap".into()], ..PreflightReport::default() };
+    let preflight = Ending::Reports(Box::new(StepReport::Preflight(report)), Outcome::Passed, "ChecksPassed");
+    let verified = verified("the script emptied it by TRUNCATE");
+    let mut world = World::new(&captured()).ends(Step::Preflight, &[preflight]).ends(Step::Verify, &[verified]);
     assert_eq!(world.settle(200), Phase::Succeeded);
     assert_eq!(world.status().way_back, ["RestoreSwap"]);
 
