@@ -175,6 +175,8 @@ pub enum Step {
     Rehearse,
     /// The database is claimed for this run.
     Claim,
+    /// Triggers record what the team's script does to its tables.
+    Capture,
     /// The team's migrations.
     Migrate,
     /// The plan again, after the migrations.
@@ -201,13 +203,14 @@ pub enum Step {
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Preflight,
         Self::Backup,
         Self::Plan,
         Self::DryRun,
         Self::Rehearse,
         Self::Claim,
+        Self::Capture,
         Self::Migrate,
         Self::Replan,
         Self::Apply,
@@ -231,6 +234,7 @@ impl Step {
             Self::DryRun => "dry-run",
             Self::Rehearse => "rehearse",
             Self::Claim => "claim",
+            Self::Capture => "capture",
             Self::Migrate => "migrate",
             Self::Replan => "replan",
             Self::Apply => "apply",
@@ -642,7 +646,7 @@ pub struct ProgressStatus {
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ResultStatus {
-    /// Source rows written.
+    /// Source rows written; of a script, the rows that were captured.
     pub written: i64,
     /// Planned rows left alone because they changed since the plan.
     pub drifted: i64,
@@ -669,6 +673,33 @@ pub struct ResultStatus {
     /// Script mode: the last lines of the script.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub output: String,
+    /// Script mode: what was captured of each table, so that it can be put back. At most 32.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub captured: Vec<CapturedStatus>,
+}
+
+/// What was captured of a table.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapturedStatus {
+    /// The table.
+    pub table: String,
+    /// Rows that the script inserted; a row counts each time it was written.
+    #[serde(default)]
+    pub inserted: i64,
+    /// Rows that it updated.
+    #[serde(default)]
+    pub updated: i64,
+    /// Rows that it deleted.
+    #[serde(default)]
+    pub deleted: i64,
+    /// Rows that other sessions wrote meanwhile, by the server's statistics: the application's, as a rule. They are not captured.
+    #[serde(default)]
+    pub others: i64,
+    /// What only a restore brings back: the table was emptied by TRUNCATE, or its definition changed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fault: String,
 }
 
 /// A planned row that the database refused.

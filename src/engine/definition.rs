@@ -71,7 +71,7 @@ pub async fn changed(connection: &mut PgConnection, planned: &[DefinitionStatus]
 
 /// SHA-256 of a table's definition. Names in it are qualified by what is on the search path: so that it is the same for
 /// every role, nothing is on it.
-async fn fingerprint(connection: &mut PgConnection, name: &str) -> Result<String, sqlx::Error> {
+pub(in crate::engine) async fn fingerprint(connection: &mut PgConnection, name: &str) -> Result<String, sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN READ ONLY").await?;
     sqlx::query("SET LOCAL search_path TO pg_catalog, pg_temp").persistent(false).execute(&mut *transaction).await?;
     let text: Option<String> = sqlx::query_scalar(DEFINITION).persistent(false).bind(name).fetch_one(&mut *transaction).await?;

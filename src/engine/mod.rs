@@ -4,6 +4,7 @@
 //! Kubernetes nor where a connection's password came from.
 
 pub mod apply;
+pub mod capture;
 pub mod catalog;
 pub mod connector;
 pub mod definition;

@@ -112,7 +112,7 @@ fn job_name(name: &str, uid: &str, step: Step, attempt: i32) -> String {
 fn deadline(pass: &Pass<'_>, step: Step, index: i32) -> Duration {
     let run = pass.run;
     match step {
-        Step::Preflight | Step::Claim | Step::Close => SHORT,
+        Step::Preflight | Step::Claim | Step::Capture | Step::Close => SHORT,
         Step::Backup => run.backup_timeout,
         // It ends by itself when its time has passed, and says so.
         Step::Rehearse => run.rehearsal_timeout + REHEARSAL_GRACE,

@@ -111,7 +111,7 @@ fn end_ours(
             return None;
         }
         // Another run has taken the claim over: it is waited for, and asked for again.
-        Outcome::Stalled if step == Step::Apply && verdict.reason == "ClaimLost" => {
+        Outcome::Stalled if matches!(step, Step::Apply | Step::Capture) && verdict.reason == "ClaimLost" => {
             close(pass, StepResult::Stopped, &message);
             pass.begin(Step::Claim, 0);
             return None;

@@ -131,6 +131,14 @@ pub enum Invalid {
         /// The policy of the platform.
         policy: String,
     },
+    /// The mark of the script's sessions cannot be added to options that are not in the template.
+    #[error(
+        "backfill.job.apply.template: the container {container} takes PGOPTIONS from elsewhere (valueFrom), and capture has to add the run's setting to it: write its value, or set capture.role"
+    )]
+    OptionsHidden {
+        /// Which.
+        container: String,
+    },
     /// It would wait for itself.
     #[error("spec.after: {name} is this run itself: name the run that comes before it")]
     AfterItself {
@@ -168,6 +176,7 @@ impl Invalid {
             Self::BadSchema { .. } => "BadSchema",
             Self::ColumnNotWritten { .. } => "ColumnNotWritten",
             Self::ImageByTag { .. } => "ImageByTag",
+            Self::OptionsHidden { .. } => "OptionsHidden",
             Self::AfterItself { .. } => "AfterItself",
             Self::RehearsalImageMissing => "RehearsalImageMissing",
             Self::RollbackTooEarly => "RollbackTooEarly",
@@ -206,6 +215,7 @@ pub fn validate(run: &BackfillRun, policy: &OperatorPolicy) -> Result<ValidRun, 
     check_patterns(spec)?;
     check_selector(spec)?;
     check_after(&meta, spec)?;
+    check_capture(spec)?;
     check_schemas(spec)?;
     check_sensitive(spec)?;
     let positive = |field: &str, text: &str| match duration::parse(text) {
@@ -312,6 +322,25 @@ fn check_template(field: &str, job: &TeamJob, by_digest: Option<&str>) -> Result
     let images = spec.containers.iter().chain(spec.init_containers.iter().flatten()).filter_map(|c| c.image.as_deref());
     match images.into_iter().find(|image| !image.contains("@sha256:")) {
         Some(image) => Err(Invalid::ImageByTag { field: format!("{field}.template"), image: image.into(), policy: policy.into() }),
+        None => Ok(()),
+    }
+}
+
+/// A script whose connection options come from elsewhere could not be given ours.
+fn check_capture(spec: &BackfillRunSpec) -> Result<(), Invalid> {
+    let Some(job) = spec.backfill.job.as_ref().filter(|job| job.capture.as_ref().is_some_and(|capture| capture.role.is_none())) else {
+        return Ok(());
+    };
+    let containers = |list: &str| job.apply.template.get("spec").and_then(|spec| spec.get(list)?.as_array()).cloned().unwrap_or_default();
+    let hides = |variable: &serde_json::Value| {
+        variable.get("name").and_then(serde_json::Value::as_str) == Some("PGOPTIONS") && variable.get("valueFrom").is_some()
+    };
+    let mut all = containers("containers").into_iter().chain(containers("initContainers"));
+    let hidden = all.find(|c| c.get("env").and_then(serde_json::Value::as_array).is_some_and(|env| env.iter().any(hides)));
+    match hidden {
+        Some(container) => Err(Invalid::OptionsHidden {
+            container: container.get("name").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned(),
+        }),
         None => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! What each step reports beside its verdict: the details, typed.
 
 use crate::api::status::{
-    BackupStatus, CheckStatus, DatabaseStatus, LossStatus, MonitorStatus, PlanStatus, RehearsalStatus, ResultStatus, Step,
+    BackupStatus, CapturedStatus, CheckStatus, DatabaseStatus, LossStatus, MonitorStatus, PlanStatus, RehearsalStatus, ResultStatus, Step,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -112,6 +112,9 @@ pub struct ApplyReport {
 pub struct VerifyReport {
     /// Each check.
     pub checks: Vec<CheckStatus>,
+    /// What was captured of the script.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub captured: Vec<CapturedStatus>,
 }
 
 /// What monitor saw.
@@ -146,6 +149,8 @@ pub struct LossReport {
     pub digest: String,
 }
 
+/// Undo, row by row, is possible.
+pub const UNDO: &str = "Undo";
 /// A restore into a database beside the old one is possible.
 pub const RESTORE_SWAP: &str = "RestoreSwap";
 /// A restore in place is possible.

@@ -3,8 +3,9 @@
 use super::session::{Role, open};
 use super::{StepContext, StepEnd, engine_ends};
 use crate::engine::apply::ApplyError;
+use crate::engine::capture;
 use crate::engine::definition;
-use crate::engine::ledger::{self, Claimed, LedgerError};
+use crate::engine::ledger::{self, Claimed, Ledger, LedgerError};
 use crate::protocol::{ClaimReport, Outcome, StepReport};
 
 /// Makes the ledger where it is missing, and claims the database.
@@ -40,5 +41,20 @@ async fn claim(context: &StepContext, connection: &mut sqlx::PgConnection) -> Re
     let input = &context.input;
     let schema = &input.spec.database.ledger_schema;
     ledger::ensure(connection, schema).await?;
-    ledger::claim(connection, schema, &input.run, &input.spec_hash, input.take_over_from.as_deref()).await
+    let claimed = ledger::claim(connection, schema, &input.run, &input.spec_hash, input.take_over_from.as_deref()).await?;
+    if claimed == Claimed::Ours {
+        sweep(context, connection).await;
+    }
+    Ok(claimed)
+}
+
+/// A run before this one may have been given up with its triggers on. They record nothing and hold nobody up, so that a table that
+/// is not to be had just now is left to the next run.
+async fn sweep(context: &StepContext, connection: &mut sqlx::PgConnection) {
+    let ledger = Ledger::of(&context.input.spec.database.ledger_schema, &context.input.run);
+    match capture::sweep(connection, &ledger).await {
+        Ok(Some(run)) => tracing::info!(run, "triggers that an earlier run left on its tables are taken off"),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "triggers of an earlier run stay on its tables"),
+    }
 }

@@ -4,6 +4,7 @@
 use super::StepEnd;
 use super::session::{Session, SessionError};
 use crate::engine::apply::ApplyError;
+use crate::engine::capture::CaptureError;
 use crate::engine::connector::{ConnectRefused, Connector};
 use crate::engine::ledger::LedgerError;
 use crate::engine::model::ModelError;
@@ -130,6 +131,25 @@ pub(super) fn apply(error: &ApplyError) -> StepEnd {
         ApplyError::GaveUp { .. } => (Outcome::Lost, "GaveUp"),
     };
     StepEnd::bare(outcome, reason, error.to_string())
+}
+
+pub(super) fn capture(error: &CaptureError) -> StepEnd {
+    let outcome = match error {
+        CaptureError::Connect(refused) => return connect(refused),
+        CaptureError::Ledger(error) => return ledger(error),
+        CaptureError::Database(error) => return database(error),
+        // Whoever holds the table lets go of it some time.
+        CaptureError::Busy { .. } => Outcome::Lost,
+        CaptureError::TableMissing { .. }
+        | CaptureError::NotCapturable { .. }
+        | CaptureError::KeyMissing { .. }
+        | CaptureError::NotOwner { .. }
+        | CaptureError::TableTwice { .. }
+        | CaptureError::RoleMissing { .. }
+        | CaptureError::RoleShared { .. }
+        | CaptureError::Name(_) => Outcome::Stalled,
+    };
+    StepEnd::bare(outcome, error.reason(), error.to_string())
 }
 
 pub(super) fn undo(error: &UndoError) -> StepEnd {

@@ -7,7 +7,7 @@
 use super::applied_sums::{self, APPLIED};
 use super::backup_store::{BackupStore, Manifest, StoreError};
 use super::session::{Role, Session, SessionError};
-use super::{StepContext, StepEnd, run_tables};
+use super::{StepContext, StepEnd, capture, run_tables};
 use crate::api::status::LossStatus;
 use crate::destination::DestinationError;
 use crate::postgres::table_sums::{self, TableSum};
@@ -68,6 +68,9 @@ impl LossError {
 
 /// Draws up the account.
 pub async fn run(context: &StepContext) -> StepEnd {
+    if let Err(end) = capture::over(context).await {
+        return end;
+    }
     let account = tokio::select! {
         account = account(context) => account,
         () = context.stop.cancelled() => return StepEnd::bare(Outcome::Stopped, "Stopped", "stopped; nothing was changed"),

@@ -8,6 +8,7 @@ pub mod applied_sums;
 mod apply;
 mod backup;
 pub mod backup_store;
+mod capture;
 mod claim;
 mod close;
 mod engine_ends;
@@ -107,6 +108,7 @@ async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
         Step::Plan | Step::Replan => plan::run(context).await,
         Step::Rehearse => rehearse::run(context).await,
         Step::Claim => claim::run(context).await,
+        Step::Capture => capture::run(context).await,
         Step::Apply => apply::run(context).await,
         Step::Verify => verify::run(context).await,
         Step::Undo => undo::run(context).await,

@@ -1,13 +1,18 @@
 //! `undo`: puts back what the run wrote, and looks whether it is as it was before.
 
 use super::session::{Role, Session};
-use super::{StepContext, StepEnd, engine_ends};
+use super::{StepContext, StepEnd, capture as capture_step, engine_ends};
 use crate::api::phase::Phase;
+use crate::api::spec::RollbackMethod;
 use crate::api::status::{CheckResult, CheckStatus};
 use crate::engine::apply::Retries;
-use crate::engine::ledger::Ledger;
+use crate::engine::capture::{self, Account};
+use crate::engine::ledger::{Ledger, State};
 use crate::engine::undo::{self, Undone};
 use crate::protocol::{Outcome, StepReport, UndoReport};
+
+/// The reason where undo is not the whole way back of a script.
+const INCOMPLETE: &str = "CaptureIncomplete";
 
 /// Puts back every batch that is not put back yet.
 pub async fn run(context: &StepContext) -> StepEnd {
@@ -16,12 +21,60 @@ pub async fn run(context: &StepContext) -> StepEnd {
         Err(error) => return error.end(),
     };
     let ledger = Ledger::of(&context.input.spec.database.ledger_schema, &context.input.run);
+    let captured = match settle(context, &session, &ledger).await {
+        Ok(captured) => captured,
+        Err(end) => return end,
+    };
+    if let Some(why) = incomplete(captured.as_ref()).filter(|_| context.input.spec.rollback.method != RollbackMethod::Undo) {
+        return StepEnd::bare(Outcome::Failed, INCOMPLETE, why);
+    }
     let progress = |done, total| context.reporter.progress(done, total, "batches");
     match undo::undo(&session, &ledger, &context.stop, Retries::default(), progress).await {
-        Ok(Some(undone)) => end(undone, as_before(&session, &ledger).await),
+        Ok(Some(undone)) => {
+            if let Err(end) = disarm(context, &session, &ledger).await {
+                return end;
+            }
+            let ended = end(undone, as_before(&session, &ledger).await);
+            match (incomplete(captured.as_ref()), ended.report) {
+                // Undo was asked for by name: what it can put back is put back, and what it cannot is said.
+                (Some(why), Some(report)) => {
+                    StepEnd::reported(Outcome::Failed, INCOMPLETE, format!("{}; {why}", ended.verdict.message), report)
+                }
+                (_, report) => StepEnd { report, ..ended },
+            }
+        }
         Ok(None) => StepEnd::bare(Outcome::Stopped, "Stopped", "stopped between two batches; the rest is put back by the next attempt"),
         Err(error) => engine_ends::undo(&error),
     }
+}
+
+/// A script's sessions write no more, and what was recorded of them is in the ledger. The triggers stay until all is put back: who is
+/// still at it is refused by them.
+async fn settle(context: &StepContext, session: &Session, ledger: &Ledger) -> Result<Option<Account>, StepEnd> {
+    if capture_step::of(context).is_none() {
+        return Ok(None);
+    }
+    let mut connection = session.connect().await.map_err(|error| error.end())?;
+    let settled = capture::settle(&mut connection, ledger, State::Undoing).await;
+    settled.map_err(|error| engine_ends::capture(&error))
+}
+
+async fn disarm(context: &StepContext, session: &Session, ledger: &Ledger) -> Result<(), StepEnd> {
+    if capture_step::of(context).is_none() {
+        return Ok(());
+    }
+    let mut connection = session.connect().await.map_err(|error| error.end())?;
+    capture::disarm(&mut connection, ledger).await.map_err(|error| engine_ends::capture(&error))
+}
+
+/// What undo cannot bring back of what a script did.
+fn incomplete(account: Option<&Account>) -> Option<String> {
+    let account = account?;
+    if account.unseen {
+        return Some(capture_step::UNSEEN.to_owned());
+    }
+    let faults = account.faults();
+    (!faults.is_empty()).then(|| format!("no row tells what only a restore brings back: {}", faults.join("; ")))
 }
 
 /// The rows are back; whether this can be measured changes nothing of that.

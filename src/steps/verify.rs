@@ -2,9 +2,9 @@
 
 use super::applied_sums::record_applied;
 use super::session::{Role, Session, SessionError, open};
-use super::{StepContext, StepEnd, engine_ends};
+use super::{StepContext, StepEnd, capture, engine_ends};
 use crate::api::phase::Phase;
-use crate::api::status::{CheckResult, CheckStatus};
+use crate::api::status::{CapturedStatus, CheckResult, CheckStatus};
 use crate::engine::ledger::{Ledger, release};
 use crate::engine::model::Model;
 use crate::engine::verify;
@@ -18,20 +18,25 @@ pub async fn run(context: &StepContext) -> StepEnd {
         return error.end();
     }
     match checked(context).await {
-        Ok(checks) => verdict(&checks),
+        Ok((checks, captured)) => verdict(&checks, captured),
         Err(end) => end,
     }
 }
 
-async fn checked(context: &StepContext) -> Result<Vec<CheckStatus>, StepEnd> {
+async fn checked(context: &StepContext) -> Result<(Vec<CheckStatus>, Vec<CapturedStatus>), StepEnd> {
     let input = &context.input;
     let ledger = Ledger::of(&input.spec.database.ledger_schema, &input.run);
     let session = Session::of(context, Role::Main).map_err(|error: SessionError| error.end())?;
     let mut main = session.connect().await.map_err(|error| error.end())?;
     let mut reader = open(context, Role::Plan).await.map_err(|error| error.end())?;
     let mut checks = Vec::new();
+    let mut account = None;
+    if capture::of(context).is_some() {
+        account = capture::finish(&mut main, &ledger).await.map_err(|error| engine_ends::capture(&error))?;
+        checks.extend(account.as_ref().map(capture::check));
+    }
     if input.spec.backfill.sql.is_some() {
-        checks = verify::against_ledger(&mut main, &ledger).await.map_err(|error| engine_ends::undo(&error))?;
+        checks.extend(verify::against_ledger(&mut main, &ledger).await.map_err(|error| engine_ends::undo(&error))?);
         publish(context, &mut main, &mut reader, &ledger).await?;
     }
     for check in &input.spec.verify {
@@ -42,7 +47,7 @@ async fn checked(context: &StepContext) -> Result<Vec<CheckStatus>, StepEnd> {
     if checks.iter().all(passes) {
         release(&mut main, &ledger).await.map_err(|error| engine_ends::ledger(&error))?;
     }
-    Ok(checks)
+    Ok((checks, capture::statuses(account.as_ref())))
 }
 
 /// Makes the view of written rows, for the role that checks.
@@ -63,7 +68,7 @@ fn passes(check: &CheckStatus) -> bool {
     check.result == CheckResult::Passed || (check.result == CheckResult::Inconclusive && check.name == verify::UNCHANGED_SINCE)
 }
 
-fn verdict(checks: &[CheckStatus]) -> StepEnd {
+fn verdict(checks: &[CheckStatus], captured: Vec<CapturedStatus>) -> StepEnd {
     let named = |result: CheckResult| {
         let names: Vec<String> = checks
             .iter()
@@ -73,7 +78,7 @@ fn verdict(checks: &[CheckStatus]) -> StepEnd {
         names.join("; ")
     };
     let (failed, inconclusive) = (named(CheckResult::Failed), named(CheckResult::Inconclusive));
-    let report = StepReport::Verify(VerifyReport { checks: checks.to_vec() });
+    let report = StepReport::Verify(VerifyReport { checks: checks.to_vec(), captured });
     if !failed.is_empty() {
         return StepEnd::reported(Outcome::Failed, "ChecksFailed", failed, report);
     }

@@ -15,7 +15,16 @@ pub fn example() -> Value {
 
 /// The example with the team's own script.
 pub fn script() -> Value {
-    let mut run = read("examples/script/backfillrun.yaml");
+    script_of("examples/script/backfillrun.yaml")
+}
+
+/// The same, captured.
+pub fn captured_script() -> Value {
+    script_of("examples/script-captured/backfillrun.yaml")
+}
+
+fn script_of(example: &str) -> Value {
+    let mut run = read(example);
     for job in ["dryRun", "apply"] {
         run["spec"]["backfill"]["job"][job]["template"]["spec"]["containers"][0]["image"] = json!(lab().app_image);
     }

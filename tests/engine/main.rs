@@ -9,6 +9,7 @@
 )]
 
 mod apply;
+mod capture;
 mod cascades;
 mod crash;
 mod definition;

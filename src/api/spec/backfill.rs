@@ -1,6 +1,7 @@
 //! What is written: declared as SQL, or by the team's own script.
 
 use super::batch::Batch;
+use super::capture::Capture;
 use super::jobs::TeamJob;
 use super::pods::open_object;
 use super::references::ConfigMapKeyRef;
@@ -36,6 +37,9 @@ pub struct ScriptBackfill {
     pub dry_run: TeamJob,
     /// Changes the data.
     pub apply: TeamJob,
+    /// Records the rows that the script changes, so that they can be put back one by one. Default: nothing is recorded; the way back is a restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Capture>,
 }
 
 /// Rows to read and what to write for each of them.

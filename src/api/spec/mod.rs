@@ -5,6 +5,7 @@ mod approval;
 mod backfill;
 mod backup;
 mod batch;
+mod capture;
 mod database;
 mod destination;
 mod dump;
@@ -29,6 +30,7 @@ pub use backfill::{
 };
 pub use backup::{Backup, Encryption, EncryptionKeyRef, Proof, Retain, Scratch};
 pub use batch::{BATCH_MAX, Batch, BatchRows};
+pub use capture::Capture;
 pub use database::{Database, SecretKeyRef, SecretKeys, SecretRef, Tls, TlsMode};
 pub use destination::{Destination, Place, PvcDestination, S3Destination, S3SecretKeys, S3SecretRef};
 pub use dump::{Compression, DumpFormat};

@@ -212,7 +212,15 @@ const fn backup_access(step: Step) -> Option<bool> {
     match step {
         Step::Preflight | Step::Backup | Step::Plan | Step::Replan | Step::Restore => Some(false),
         Step::Rehearse | Step::Apply | Step::Verify | Step::LossAccount => Some(true),
-        Step::Claim | Step::Close | Step::Monitor | Step::Undo | Step::DryRun | Step::Migrate | Step::Script | Step::Test => None,
+        Step::Claim
+        | Step::Capture
+        | Step::Close
+        | Step::Monitor
+        | Step::Undo
+        | Step::DryRun
+        | Step::Migrate
+        | Step::Script
+        | Step::Test => None,
     }
 }
 

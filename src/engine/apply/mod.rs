@@ -302,6 +302,7 @@ pub async fn result(connection: &mut PgConnection, ledger: &Ledger) -> Result<Re
         rows_digest: digest.finish(),
         batches: totals.batches,
         output: String::new(),
+        captured: Vec::new(),
     })
 }
 

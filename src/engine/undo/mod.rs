@@ -3,6 +3,7 @@
 //! Each row is compared before it is set: only where the written columns still are as the run left them do the old
 //! values come back. The ledger describes what it holds, so that nothing else is needed.
 
+mod again;
 mod part;
 mod release;
 mod statement;
@@ -155,6 +156,9 @@ async fn work(
             done += 1;
             progress(done, total);
         }
+    }
+    if !again::captured(&mut connection, ledger, epoch, stop).await? {
+        return Ok(None);
     }
     let mut transaction = connection.begin().await?;
     ledger.fence(&mut transaction, epoch).await?;

@@ -62,6 +62,8 @@ pub(super) struct Part {
     pub(super) entry: Value,
     /// Table of audit entries, with run and plan digest.
     pub(super) audit: Option<(String, String, String)>,
+    /// Captured of a script: a row that is as it was before by now, whoever saw to that, is put back.
+    pub(super) captured: bool,
 }
 
 /// As the ledger has it: seq, action, write, key columns, written columns.
@@ -103,7 +105,8 @@ pub(super) async fn parts(connection: &mut PgConnection, ledger: &Ledger, batch:
         let key = types(connection, &table, &key).await?;
         let columns = if whole { Vec::new() } else { types(connection, &table, &columns).await? };
         let entry = write.get("entry").cloned().unwrap_or(Value::Null);
-        parts.push(Part { seq, action, table, key, columns, compare, path, entry, audit });
+        let captured = write.get("captured").and_then(Value::as_bool).unwrap_or(false);
+        parts.push(Part { seq, action, table, key, columns, compare, path, entry, audit, captured });
     }
     Ok(parts)
 }

@@ -28,7 +28,9 @@ pub async fn release_undo(connection: &mut PgConnection, ledger: &Ledger) -> Res
     }
     transaction.commit().await?;
     let mut deleted = 0;
-    for table in TABLES.map(|name| ledger.table(name)) {
+    let mut tables: Vec<String> = TABLES.iter().map(|name| ledger.table(name)).collect();
+    tables.extend(captured(connection, ledger).await?);
+    for table in tables {
         let sql = format!(
             "DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE run_uid = $1 LIMIT {AT_ONCE})) AND run_uid = $1"
         );
@@ -41,4 +43,14 @@ pub async fn release_undo(connection: &mut PgConnection, ledger: &Ledger) -> Res
         }
     }
     Ok(deleted)
+}
+
+/// What a capture left, where there ever was one.
+async fn captured(connection: &mut PgConnection, ledger: &Ledger) -> Result<Vec<String>, sqlx::Error> {
+    let tables: Vec<String> = ["captured", "captures"].map(|name| ledger.table(name)).into();
+    sqlx::query_scalar("SELECT name FROM unnest($1::text[]) AS t(name) WHERE to_regclass(name) IS NOT NULL")
+        .persistent(false)
+        .bind(tables)
+        .fetch_all(connection)
+        .await
 }

@@ -24,7 +24,28 @@ pub(super) async fn undo_part(connection: &mut PgConnection, ledger: &Ledger, ba
     let sql = format!("SELECT coalesce(cardinality(hashes), 0)::int8 FROM {} WHERE {}", ledger.table("undo"), part.of("row", ""));
     let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
     let rows: i64 = query.fetch_one(&mut *connection).await?;
-    let mut pieces: Vec<Rows> = vec![(1, rows)];
+    undo_rows(connection, ledger, batch, part, (1, rows)).await
+}
+
+/// Puts one row of a write back, by its place.
+pub(super) async fn undo_row(
+    connection: &mut PgConnection,
+    ledger: &Ledger,
+    batch: Batch,
+    part: &Part,
+    place: i32,
+) -> Result<(), UndoError> {
+    let sql = format!("SELECT array_position(hashes, $4::int8)::int8 FROM {} WHERE {}", ledger.table("undo"), part.of("row", ""));
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
+    let row: Option<i64> = query.bind(i64::from(place)).fetch_one(&mut *connection).await?;
+    match row {
+        Some(row) => undo_rows(connection, ledger, batch, part, (row, row)).await,
+        None => Ok(()),
+    }
+}
+
+async fn undo_rows(connection: &mut PgConnection, ledger: &Ledger, batch: Batch, part: &Part, rows: Rows) -> Result<(), UndoError> {
+    let mut pieces: Vec<Rows> = vec![rows];
     while let Some((first, last)) = pieces.pop() {
         let mut savepoint = connection.begin().await?;
         match part.undo(&mut savepoint, ledger, batch, (first, last)).await {
@@ -67,7 +88,7 @@ pub(super) async fn count_not_as_before(
         "{} SELECT count(*) FROM u LEFT JOIN {} AS t ON {} WHERE {} AND NOT coalesce({}, false)",
         part.rows(ledger),
         part.table,
-        part.key_equals(),
+        part.key_before(),
         wanted(ledger, part),
         part.as_before()
     );
@@ -122,13 +143,14 @@ impl Part {
             "{lists}, w AS ({statement}){written}{audit}
              INSERT INTO {skipped} (run_uid, range, batch, seq, action, place, columns)
              SELECT DISTINCT ON (s.place) $1, $2, $3, {seq}, '{action}', s.place, s.columns
-             FROM (SELECT u.place, {changed} AS columns FROM u LEFT JOIN {table} AS t ON {key} WHERE u.n NOT IN (SELECT n FROM x)) AS s
+             FROM (SELECT u.place, {changed} AS columns FROM u LEFT JOIN {table} AS t ON {key} WHERE u.n NOT IN (SELECT n FROM x){satisfied}) AS s
              ORDER BY s.place, cardinality(s.columns) DESC ON CONFLICT DO NOTHING",
             lists = self.rows(ledger),
             audit = self.audit_entries(),
             seq = self.seq,
             action = self.action.as_str(),
             changed = self.changed(&wanted),
+            satisfied = if self.captured { format!(" AND NOT coalesce({}, false)", self.as_before()) } else { String::new() },
             table = self.table,
             key = self.key_equals(),
         );
@@ -195,6 +217,16 @@ impl Part {
 
     fn key_equals(&self) -> String {
         let pairs = self.key.iter().enumerate().map(|(n, c)| format!("t.{} = u.k{n}::{}", quote(&c.name), c.kind));
+        pairs.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// The row where it was before: a script may have changed its key.
+    fn key_before(&self) -> String {
+        let pairs = self.key.iter().enumerate().map(|(n, c)| {
+            let changed = self.columns.iter().position(|column| column.name == c.name).filter(|_| self.action == Action::Update);
+            let from = changed.map_or_else(|| format!("k{n}"), |m| format!("b{m}"));
+            format!("t.{} = u.{from}::{}", quote(&c.name), c.kind)
+        });
         pairs.collect::<Vec<_>>().join(" AND ")
     }
 

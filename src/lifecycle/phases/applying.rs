@@ -3,11 +3,12 @@
 use super::rolling_back;
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
-use crate::api::spec::OnChange;
+use crate::api::spec::{Capture, OnChange};
 use crate::api::status::{ResultStatus, Step, StepResult};
 use crate::lifecycle::approval;
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step::StepEnded;
+use crate::lifecycle::valid::ValidRun;
 use crate::protocol::{Outcome, StepReport};
 
 /// The reason with which apply ends when too many rows changed since the plan, before it wrote any.
@@ -26,8 +27,30 @@ pub(super) fn on_enter(pass: &mut Pass<'_>) {
 
 /// The first Job that writes rows.
 pub(super) fn write(pass: &mut Pass<'_>) {
-    let step = if pass.run.spec.backfill.sql.is_some() { Step::Apply } else { Step::Script };
+    let backfill = &pass.run.spec.backfill;
+    let step = match (&backfill.sql, capture(pass.run)) {
+        (Some(_), _) => Step::Apply,
+        (None, Some(_)) => Step::Capture,
+        (None, None) => Step::Script,
+    };
     pass.begin(step, 0);
+}
+
+/// What is captured of the script, where that is asked for.
+pub(in crate::lifecycle) fn capture(run: &ValidRun) -> Option<&Capture> {
+    run.spec.backfill.job.as_ref()?.capture.as_ref()
+}
+
+/// The triggers are on: the script may begin.
+pub(super) fn capture_ended(pass: &mut Pass<'_>, ended: StepEnded) {
+    match ended {
+        StepEnded::Ours { verdict, .. } if verdict.outcome == Outcome::Passed => {
+            pass.event(false, &verdict.reason, &verdict.message);
+            pass.begin(Step::Script, 0);
+        }
+        StepEnded::Ours { verdict, .. } => rolling_back::begin(pass, &verdict.reason, &format!("capture: {}", verdict.message)),
+        StepEnded::Team(_) => super::unexpected(pass, Step::Capture, 0),
+    }
 }
 
 pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {

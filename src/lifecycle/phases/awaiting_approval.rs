@@ -1,6 +1,6 @@
 //! Waiting for people: for a plan, for what a restore would lose, or for the rollback of a run that has succeeded.
 
-use super::{finished, rehearsal, rolling_back, terminal};
+use super::{applying, finished, rehearsal, rolling_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::status::{PlanStatus, Subject};
@@ -13,8 +13,15 @@ use std::time::Duration;
 pub(super) fn ask_for_plan(pass: &mut Pass<'_>, reason: &str) {
     let Some(plan) = pass.status.plan.clone() else { return };
     pass.enter(Phase::AwaitingApproval, reason, "the plan is ready");
-    let question = question(&plan) + &rehearsal::remark(pass);
+    let question = question(&plan) + &captured(pass) + &rehearsal::remark(pass);
     approval::ask(pass, Subject::Plan, plan.digest.clone(), question);
+}
+
+/// What of the script could be undone.
+fn captured(pass: &Pass<'_>) -> String {
+    applying::capture(pass.run).map_or_else(String::new, |capture| {
+        format!(". Its rows of {} are captured, and can be undone one by one", capture.tables.join(", "))
+    })
 }
 
 fn question(plan: &PlanStatus) -> String {

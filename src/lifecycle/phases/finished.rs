@@ -62,7 +62,7 @@ pub(super) fn taken_up(pass: &mut Pass<'_>) -> bool {
 fn question(pass: &Pass<'_>) -> String {
     let ended = pass.status.finished_at.map(|at| format!(" until {at}")).unwrap_or_default();
     let flag = if pass.status.flag.as_ref().is_some_and(|flag| flag.enabled_at.is_some()) { " The flag goes back first." } else { "" };
-    if pass.run.spec.backfill.job.is_some() {
+    if pass.run.spec.backfill.job.is_some() && !rolling_back::can_undo_script(pass) {
         return format!(
             "take back what the script wrote{ended}? What the application wrote since and a restore would lose is asked about by itself.{flag}"
         );

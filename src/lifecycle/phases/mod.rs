@@ -49,6 +49,7 @@ pub(super) fn step_ended(pass: &mut Pass<'_>, step: Step, index: i32, ended: Ste
         Step::DryRun => planning::dry_run_ended(pass, ended),
         Step::Rehearse => rehearsal::ended(pass, ended),
         Step::Claim => migrating::claim_ended(pass, ended),
+        Step::Capture => applying::capture_ended(pass, ended),
         Step::Migrate => migrating::ended(pass, ended),
         Step::Replan => migrating::replan_ended(pass, ended),
         Step::Apply => applying::ended(pass, ended),

@@ -83,7 +83,8 @@ fn succeed(pass: &mut Pass<'_>, reason: &str) {
         message.push_str("; the flag is on");
     }
     if pass.run.spec.backfill.job.is_some() {
-        message = "the script ran and every check holds".into();
+        let captured = if written > 0 { format!("; {written} rows of it can be put back") } else { String::new() };
+        message = format!("the script ran and every check holds{captured}");
     }
     terminal::end(pass, Phase::Succeeded, reason, &message);
 }

@@ -1,8 +1,9 @@
 //! The plan: exact for SQL, the dry run's output for a script.
 
-use super::{rehearsal, rolling_back, terminal};
+use super::{applying, rehearsal, rolling_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
+use crate::api::spec::Capture;
 use crate::api::status::{PlanStatus, Step};
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::plan_digest::plan_digest;
@@ -11,6 +12,20 @@ use crate::protocol::{Outcome, StepReport};
 
 /// Said to everybody who approves a script.
 const SCRIPT_REMARK: &str = "script mode: what the script really writes is up to the script. No exact plan, no row-by-row undo, no audit entries by the operator; the way back is a restore of the backup";
+
+/// What script mode gives, and what it does not.
+fn remark(capture: Option<&Capture>) -> String {
+    let Some(capture) = capture else { return SCRIPT_REMARK.into() };
+    let sessions = capture.role.as_ref().map_or_else(
+        || "sessions that begin with the setting that its containers are given".to_owned(),
+        |role| format!("sessions of the role {role}"),
+    );
+    format!(
+        "script mode: what the script really writes is up to the script. No exact plan, no audit entries by the operator. Rows that its {sessions} insert, update or delete in {} are captured, and undone row by row; \
+         what it does to other tables, TRUNCATE and changed definitions only a restore of the backup takes back",
+        capture.tables.join(", ")
+    )
+}
 
 pub(super) fn on_enter(pass: &mut Pass<'_>) {
     let step = if pass.run.spec.backfill.sql.is_some() { Step::Plan } else { Step::DryRun };
@@ -52,7 +67,7 @@ pub(super) fn dry_run_ended(pass: &mut Pass<'_>, ended: StepEnded) {
     let plan = PlanStatus {
         rows_digest: format!("sha256:{}", crate::lifecycle::plan_digest::script_digest(&end.output_sha256, &end.image)),
         output: end.output_tail,
-        remarks: vec![SCRIPT_REMARK.into()],
+        remarks: vec![remark(applying::capture(pass.run))],
         ..PlanStatus::default()
     };
     accept(pass, plan);

@@ -1,6 +1,6 @@
 //! The way back: the flag first, then undo; where that cannot serve or is not wanted, a restore whose losses are approved.
 
-use super::{flag_back, terminal};
+use super::{applying, flag_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::duration;
@@ -78,7 +78,7 @@ pub(super) fn idle(pass: &mut Pass<'_>) {
 
 /// The database is ours: the way back that the run asks for.
 pub(super) fn go_back(pass: &mut Pass<'_>) {
-    let script = pass.run.spec.backfill.job.is_some();
+    let script = pass.run.spec.backfill.job.is_some() && !can_undo_script(pass);
     let (method, step) = match pass.run.spec.rollback.method {
         RollbackMethod::Restore => (RollbackMethod::Restore, Step::LossAccount),
         RollbackMethod::Auto if script && touched(pass) => (RollbackMethod::Restore, Step::LossAccount),
@@ -92,7 +92,13 @@ pub(super) fn go_back(pass: &mut Pass<'_>) {
 
 /// True where a step was started that may have changed something.
 pub(in crate::lifecycle) fn begun(status: &BackfillRunStatus) -> bool {
-    status.steps.iter().any(|s| matches!(s.step, Step::Migrate | Step::Apply | Step::Script))
+    status.steps.iter().any(|s| matches!(s.step, Step::Migrate | Step::Capture | Step::Apply | Step::Script))
+}
+
+/// True where what the script did is recorded row by row, as far as is known.
+pub(super) fn can_undo_script(pass: &Pass<'_>) -> bool {
+    let faulty = pass.status.result.as_ref().is_some_and(|result| result.captured.iter().any(|table| !table.fault.is_empty()));
+    applying::capture(pass.run).is_some() && !faulty
 }
 
 /// True where a Job of the team was started.
@@ -194,7 +200,7 @@ pub(super) fn what_to_do(pass: &Pass<'_>) -> String {
     let (identity, spec) = (&pass.run.meta.identity, &pass.run.spec);
     let (namespace, name) = (&identity.namespace, &identity.name);
     let mut steps = vec![format!("1. look: kubectl -n {namespace} get backfillrun {name} -o jsonpath='{{.status.checks}}'")];
-    if spec.backfill.sql.is_some() {
+    if spec.backfill.sql.is_some() || applying::capture(pass.run).is_some() {
         steps.push(format!(
             "2. in the database, the rows that can be put back by hand, with their old values: SELECT table_name, key, before FROM {}.undo_rows WHERE run_uid = '{}' ORDER BY range DESC, batch DESC, seq DESC, place;",
             spec.database.ledger_schema, identity.uid

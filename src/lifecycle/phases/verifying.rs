@@ -4,10 +4,10 @@ use super::{enabling_flag, rolling_back};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::spec::NotificationEvent;
-use crate::api::status::{CheckResult, CheckStatus, Step};
+use crate::api::status::{CapturedStatus, CheckResult, CheckStatus, Step};
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step::StepEnded;
-use crate::protocol::{Outcome, StepReport};
+use crate::protocol::{Outcome, StepReport, UNDO};
 use std::time::Duration;
 
 pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
@@ -16,6 +16,7 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
         Some(StepReport::Verify(report)) => {
             pass.status.checks.retain(|c| c.phase != Phase::Verifying);
             pass.status.checks.extend(report.checks);
+            note_captured(pass, report.captured);
         }
         None if verdict.outcome == Outcome::Failed => {}
         _ => return super::unexpected(pass, Step::Verify, 0),
@@ -32,6 +33,22 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
         return rolling_back::begin(pass, &verdict.reason, &format!("verification: {}", verdict.message));
     }
     next_test(pass, 0);
+}
+
+/// What was captured of the script; where no row tells all of it, undo is no way back any more.
+fn note_captured(pass: &mut Pass<'_>, captured: Vec<CapturedStatus>) {
+    if captured.is_empty() {
+        return;
+    }
+    let faults: Vec<String> = captured.iter().filter(|t| !t.fault.is_empty()).map(|t| format!("{}: {}", t.table, t.fault)).collect();
+    let result = pass.status.result.get_or_insert_default();
+    result.written = captured.iter().map(|t| t.inserted + t.updated + t.deleted).sum();
+    let known = result.captured == captured;
+    result.captured = captured;
+    if !faults.is_empty() && !known {
+        pass.status.way_back.retain(|way| way != UNDO);
+        pass.event(true, "CaptureIncomplete", &format!("only a restore brings this back: {}", faults.join("; ")));
+    }
 }
 
 pub(super) fn test_ended(pass: &mut Pass<'_>, index: i32, ended: StepEnded) {
@@ -59,7 +76,8 @@ fn next_test(pass: &mut Pass<'_>, index: i32) {
     let script = pass.run.spec.backfill.job.is_some();
     let written = pass.status.result.as_ref().map_or(0, |r| r.written);
     let (message, told) = if script {
-        ("every check holds", "the script ran, and every check holds".to_owned())
+        let captured = if written > 0 { format!("; {written} rows of it can be put back") } else { String::new() };
+        ("every check holds", format!("the script ran, and every check holds{captured}"))
     } else {
         ("what was written is what was planned, and every check holds", format!("{written} rows written and verified"))
     };

@@ -105,6 +105,6 @@ pub(super) fn report(step: Step, now: Timestamp) -> Option<StepReport> {
         Step::Undo => StepReport::Undo(UndoReport { undone: 10, ..UndoReport::default() }),
         Step::LossAccount => StepReport::Loss(LossReport::default()),
         Step::Restore => StepReport::Restore(RestoreReport::default()),
-        Step::DryRun | Step::Migrate | Step::Script | Step::Test | Step::Close => return None,
+        Step::DryRun | Step::Migrate | Step::Script | Step::Test | Step::Close | Step::Capture => return None,
     })
 }

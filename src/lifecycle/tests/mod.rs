@@ -2,6 +2,7 @@
 
 mod after;
 mod approvals;
+mod capture;
 mod finished;
 mod fixtures;
 mod paths;

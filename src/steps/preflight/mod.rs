@@ -6,6 +6,7 @@
 
 mod activity;
 mod backfill;
+mod capture;
 mod environment;
 mod findings;
 mod pooler;
@@ -69,6 +70,7 @@ async fn check(context: &StepContext, findings: &mut Findings, report: &mut Pref
     same_database(context, &server, report, &mut reader, &plan, findings).await?;
     environment::check(context, &main.credentials, findings);
     backfill::check(context, &mut reader, &mut connection, findings).await?;
+    capture::check(context, &mut connection, findings).await?;
     rights::check(context, &mut connection, &server.role, findings).await?;
     report.dump_estimate_bytes = run_tables::dump_estimate(&mut connection).await?;
     if let Some(store) = &store {

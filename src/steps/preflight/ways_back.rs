@@ -4,10 +4,10 @@ use super::findings::Findings;
 use super::{Cut, unmeasured};
 use crate::api::spec::{RestoreMode, RollbackMethod};
 use crate::postgres::ConnectError;
-use crate::protocol::{RESTORE_IN_PLACE, RESTORE_SWAP};
-use crate::steps::StepContext;
+use crate::protocol::{RESTORE_IN_PLACE, RESTORE_SWAP, UNDO};
 use crate::steps::restore::obstacles;
 use crate::steps::session::{Role, Session, SessionError};
+use crate::steps::{StepContext, capture};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Row as _};
 
@@ -51,8 +51,8 @@ pub(super) async fn check(context: &StepContext, connection: &mut PgConnection, 
     let mut ways = Vec::new();
     let mut closed: Vec<String> = Vec::new();
     // Rights on the rows and on the ledger are checks of their own.
-    if spec.backfill.sql.is_some() {
-        ways.push("Undo".to_owned());
+    if spec.backfill.sql.is_some() || capture::of(context).is_some() {
+        ways.push(UNDO.to_owned());
     }
     let beside = beside(context).await?;
     if beside.is_empty() {

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from . import kills, latency, machine, planning, report, server, speed, targets, wayback, worker
+from . import capture, kills, latency, machine, planning, report, server, speed, targets, wayback, worker
 from .shapes import SHAPES
 from .variants import Floor, Ours, Scene
 
 ROOT = Path(__file__).resolve().parents[3]
-PARTS = ("speed", "planning", "small", "kills", "wayback", "latency")
+PARTS = ("speed", "planning", "small", "kills", "wayback", "capture", "latency")
 WORKERS = 2
 # Bytes: template, a copy with as many dead rows as live ones, the ledger, the write-ahead log.
 DISK_PER_ROW = 20_000
@@ -126,6 +126,8 @@ def _part(part, scene, templates, settings, results, seed, say):
             return kills.run(scene, template, settings, seed, say)
         case "wayback":
             return wayback.run(scene, template, settings, say)
+        case "capture":
+            return capture.run(scene, template, settings, seed, say)
         case "latency":
             timed = results["speed"]["rounds"]
             alone = {name: median(row[name]["seconds"] for row in timed) for name in ("ours", "statement", "procedure")}

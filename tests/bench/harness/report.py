@@ -24,7 +24,7 @@ def write(results, out):
     """Writes report.md and the plots into the folder."""
     out.mkdir(parents=True, exist_ok=True)
     drawn = plots.draw(results, out)
-    sections = [_head(results), _targets(results), _speed(results), _ours(results), _planning(results), _latency(results), _kills(results)]
+    sections = [_head(results), _targets(results), _speed(results), _ours(results), _planning(results), _latency(results), _kills(results), _capture(results)]
     text = "\n\n".join(section for section in sections if section)
     for plot in ("speed", "tenths", "memory", "latency"):
         text = text.replace(f"@{plot}@", f"![{plot}]({plot}.svg)" if plot in drawn else "")
@@ -187,6 +187,24 @@ def _kills(results):
         f"## kill -9\n\nFrom SIGKILL to the next COMMIT of a worker that was started at once, ms: {times}.\n\n"
         f"Afterwards {kills['writtenTwice']} rows were written more than once, by a trigger's log of every written row; {kills['undoEntries']:,} undo entries"
         f" stand there; {'; '.join(kills['problems']) or 'the tables are as the one statement leaves them'}."
+    )
+
+
+def _capture(results):
+    capture = results.get("capture")
+    if not capture:
+        return ""
+    rounds, rows = capture["rounds"], []
+    for kind, name in (("statement", "one statement"), ("rows", "row by row, each with a COMMIT")):
+        plain, captured = ([row[which]["rate"] for row in rounds] for which in (kind, f"{kind}-captured"))
+        extra = [(row[f"{kind}-captured"]["seconds"] - row[kind]["seconds"]) / row[kind]["rows"] * 1e6 for row in rounds]
+        shares = capture["overhead"][kind]
+        rows.append([name, _number(spread(plain), "{:,.0f}"), _number(spread(captured), "{:,.0f}"), _number(shares, "{:.2f}"), _number(spread(extra), "{:.0f}")])
+    head = ["the script", "rows a second", "captured", "of the one without", "more, µs a row"]
+    wrong = "; ".join(capture["problems"]) or "the tables are as before"
+    return (
+        f"## A script that is captured\n\nThe same script with and without `capture`, {len(rounds)} rounds in a seeded order, each on a fresh copy of the same"
+        f" database. After its undo ({capture['undoRate']:,.0f} rows a second, once): {wrong}.\n\n" + _table(head, rows)
     )
 
 

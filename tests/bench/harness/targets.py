@@ -150,4 +150,4 @@ def _nothing_twice(results):
 
 def problems(results):
     """Everything that is wrong, not slow: a run with any of it fails."""
-    return [f"{part}: {problem}" for part in ("speed", "small", "kills", "wayback") for problem in (results.get(part) or {}).get("problems", [])]
+    return [f"{part}: {problem}" for part in ("speed", "small", "kills", "wayback", "capture") for problem in (results.get(part) or {}).get("problems", [])]
