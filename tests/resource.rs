@@ -238,6 +238,23 @@ async fn each_rule_refuses_in_its_own_words() {
             "s3.endpoint",
         ),
         (json!({"spec": {"backup": {"compression": "Brotli"}}}), "spec.backup.compression"),
+        (
+            json!({"spec": {"backup": {"rehearsal": {"applyPlan": false}}}}),
+            "backup.rehearsal says how a dump is restored for its proof: set backup.proof: Restore, or take the block out",
+        ),
+        (
+            json!({"spec": {"backup": {"proof": "Read", "rehearsal": {"applyPlan": false}}}}),
+            "backup.rehearsal says how a dump is restored for its proof",
+        ),
+        (
+            json!({"spec": {"backup": {"scope": "Tables"}, "rollback": {"restore": "Swap"}}}),
+            "backup.scope: Tables holds the rows of the tables that the run writes",
+        ),
+        (json!({"spec": {"backup": {"scope": "Tables"}, "migrations": {"job": job()}}}), "migrations change what is no row"),
+        (
+            json!({"spec": {"backup": {"scope": "Tables"}, "backfill": {"sql": null, "job": {"dryRun": job(), "apply": job()}}}}),
+            "only a run with backfill.sql says which these are",
+        ),
         (json!({"spec": {"backup": {"jobs": 0}}}), "spec.backup.jobs"),
         (json!({"spec": {"backup": {"retain": {"last": 0}}}}), "spec.backup.retain.last"),
         (

@@ -16,7 +16,7 @@ pub use input::{Paths, RehearsalInput, RunIdentity, StepInput};
 pub use progress::Progress;
 pub use report::{
     ApplyReport, BackupReport, ClaimReport, Holder, LossReport, MonitorReport, PlanReport, PreflightReport, RESTORE_IN_PLACE, RESTORE_SWAP,
-    RehearsalReport, RestoreReport, StepReport, UndoReport, VerifyReport,
+    RESTORE_TABLES, RehearsalReport, RestoreReport, StepReport, UndoReport, VerifyReport,
 };
 pub use verdict::{Outcome, VERDICT_MAX_BYTES, Verdict};
 

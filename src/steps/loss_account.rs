@@ -8,6 +8,7 @@ use super::applied_sums::{self, APPLIED};
 use super::backup_store::{BackupStore, Manifest, StoreError};
 use super::session::{Role, Session, SessionError};
 use super::{StepContext, StepEnd, run_tables};
+use crate::api::spec::Scope;
 use crate::api::status::LossStatus;
 use crate::destination::DestinationError;
 use crate::postgres::table_sums::{self, TableSum};
@@ -100,7 +101,11 @@ pub(super) async fn of(context: &StepContext, session: &Session) -> Result<LossR
     applied_sums::begin(&mut connection, "READ ONLY").await?;
     let applied = table_sums::recorded(&mut connection, ledger, &context.input.run.uid, APPLIED).await?;
     let own = own_tables(context, &mut connection).await?;
-    let tables = table_sums::tables(&mut connection, ledger).await?;
+    let mut tables = table_sums::tables(&mut connection, ledger).await?;
+    if manifest.scope == Scope::Tables {
+        // All others stay as they are.
+        tables.retain(|table| manifest.tables.iter().any(|sum| sum.table == table.quoted));
+    }
     let now = table_sums::measure(&mut connection, &tables).await?;
     let baseline = Baseline::new(&manifest, applied.as_deref(), own.as_ref());
     Ok(baseline.compare(&now))

@@ -12,6 +12,7 @@ mod preflight;
 mod rehearse;
 mod restore;
 mod s3;
+mod scope;
 #[path = "../support/mod.rs"]
 mod support;
 mod swap;

@@ -1,7 +1,7 @@
 //! The backup that is taken and proved before the plan.
 
 use super::destination::Destination;
-use super::dump::{Compression, DumpFormat};
+use super::dump::{Compression, DumpFormat, Scope};
 use super::rehearsal::Rehearsal;
 use crate::api::{duration, quantity};
 use kube::KubeSchema;
@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 pub struct Backup {
     /// Where the dump and the plan file are written.
     pub destination: Destination,
+    /// What of the database is in it. `Database`: all of it. `Tables`: every definition, and the rows of those tables only that the
+    /// run writes; a restore then puts the rows of these tables back, all or none of them, and nothing else. Default: `Database`.
+    #[serde(default, skip_serializing_if = "Scope::is_database")]
+    pub scope: Scope,
     /// How far the backup is proved before people are asked. `Read`: every block was read back, and every table of the run is
     /// in it. `Restore`: a rehearsal restores it into a scratch PostgreSQL and compares every table with what was dumped;
     /// only then is it called restorable. Default: `Read`.

@@ -3,6 +3,7 @@
 pub(super) mod applying;
 pub(super) mod awaiting_approval;
 pub(super) mod backing_up;
+mod backup_remark;
 pub(super) mod enabling_flag;
 pub(super) mod finished;
 pub(super) mod flag_reverted;

@@ -249,6 +249,10 @@ fn backed_up(page: &mut Page, backup: &BackupStatus) {
         other => text::line(other),
     };
     page.fact("proof", &proof);
+    if !backup.scope.is_empty() {
+        let tables = text::line(&backup.tables.join(", "));
+        page.fact("scope", &format!("{}: a restore puts the rows of these back, and nothing else: {tables}", text::line(&backup.scope)));
+    }
     page.fact("", &format!("sha256 {}", text::line(&backup.sha256)));
     if !backup.restore_with.is_empty() {
         page.fact("restore with", &text::line(&backup.restore_with));

@@ -12,6 +12,7 @@ mod snapshot;
 use super::backup_store::{BackupStore, Manifest, ManifestDatabase, ManifestFile, manifest};
 use super::session::{Role, Session};
 use super::{StepContext, StepEnd};
+use crate::api::spec::Scope;
 use crate::api::status::BackupStatus;
 use crate::postgres::clients::Dumper;
 use crate::postgres::table_sums::TableSum;
@@ -29,6 +30,9 @@ pub async fn run(context: &StepContext) -> StepEnd {
     match take(context).await {
         Ok((backup, removed)) => {
             let mut message = format!("{} bytes, read back to the last block: {}", backup.size_bytes, backup.path);
+            if !backup.scope.is_empty() {
+                let _ = write!(message, "; of the rows, only those of {}", backup.tables.join(", "));
+            }
             if removed > 0 {
                 let _ = write!(message, "; older backups removed: {removed}");
             }
@@ -99,7 +103,8 @@ async fn both(
     let end = context.stop.child_token();
     let id = snapshot.id.clone();
     let estimate = snapshot.estimate_bytes;
-    let dump = Dump { context, login, dumper, snapshot: &id, estimate_bytes: estimate, end: &end };
+    let (wanted, others) = (snapshot.tables.clone(), std::mem::take(&mut snapshot.others.tables));
+    let dump = Dump { context, login, dumper, snapshot: &id, tables: &wanted, others: &others, estimate_bytes: estimate, end: &end };
     let (tables, files) = tokio::join!(
         async {
             let sums = unless(&end, snapshot.sums()).await;
@@ -140,6 +145,8 @@ fn described(
         run_uid: context.input.run.uid.clone(),
         sha256: manifest::sha256_of(&files),
         format: context.input.spec.backup.format,
+        scope: context.input.spec.backup.scope,
+        leads_out: snapshot.others.keys.clone(),
         compression: dumper.compression,
         encrypted_for: store.encrypted_for(),
         restore_with: dumper.restore_with(),
@@ -165,6 +172,8 @@ fn status(store: &BackupStore, manifest: &Manifest, dumper: &Dumper, name: Strin
         size_bytes: manifest.files.iter().map(|file| file.size).sum(),
         sha256: manifest.sha256.clone(),
         format: manifest.format.name().into(),
+        scope: if manifest.scope == Scope::Tables { manifest.scope.name().into() } else { String::new() },
+        tables: if manifest.scope == Scope::Tables { named(manifest) } else { Vec::new() },
         compression: manifest.compression.name().into(),
         encrypted_for: manifest.encrypted_for.clone().unwrap_or_default(),
         client: dumper.why.clone(),
@@ -175,4 +184,11 @@ fn status(store: &BackupStore, manifest: &Manifest, dumper: &Dumper, name: Strin
         proof: "Read".into(),
         restore_with: manifest.restore_with.clone(),
     }
+}
+
+/// At most so many tables are named in the status; the manifest has them all.
+const NAMED: usize = 50;
+
+fn named(manifest: &Manifest) -> Vec<String> {
+    manifest.tables.iter().map(|sum| sum.table.clone()).take(NAMED).collect()
 }

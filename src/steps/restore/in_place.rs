@@ -6,13 +6,14 @@
 
 use super::error::RestoreError;
 use super::script::Script;
-use super::{analyze, checks, contents, fence, measured, stream};
+use super::{analyze, checks, contents, fence, measured, stream, tables};
+use crate::api::spec::Scope;
 use crate::api::status::CheckStatus;
 use crate::postgres::archive::{self, Archive};
 use crate::postgres::tools::ToolLogin;
 use crate::postgres::{facts, table_sums};
 use crate::steps::StepContext;
-use crate::steps::backup_store::ProvedDump;
+use crate::steps::backup_store::{Manifest, ProvedDump, StoreError};
 use crate::steps::session::{Role, Session};
 use rand::Rng as _;
 use std::time::Duration;
@@ -39,12 +40,21 @@ pub(super) async fn restore(context: &StepContext) -> Result<Vec<CheckStatus>, R
     super::as_approved(context).await?;
     let server = facts(&mut connection).await?;
     let entries = archive::list(Archive::File(dump.path())).await?;
-    let contents = contents::choose(&mut connection, &entries).await?;
-    let list = context.paths.scratch.join("restore.list");
-    std::fs::write(&list, &contents.list).map_err(RestoreError::ScratchUnwritable)?;
     let tables = manifest.as_ref().map(|m| m.tables.as_slice()).unwrap_or_default();
-    let script = Script { ledger, run_uid: uid, schemas: &contents.schemas, fence: &fence, sums_of: if has_sums { tables } else { &[] } };
-    let stream = stream::Stream { context, login: &login, list: &list, dump: dump.path(), script: &script, server_major: server.major() };
+    let sums_of = if has_sums { tables } else { &[] };
+    let (contents, before, after) = if of_tables(context, manifest.as_ref())? {
+        let list = tables::entries(&mut connection, &entries, tables).await?;
+        let script = tables::Script { ledger, run_uid: uid, tables, fence: &fence, has_sums };
+        (list, script.before(), script.after())
+    } else {
+        let contents = contents::choose(&mut connection, &entries).await?;
+        let script = Script { ledger, run_uid: uid, schemas: &contents.schemas, fence: &fence, sums_of };
+        (contents.list, script.before(), script.after())
+    };
+    let list = context.paths.scratch.join("restore.list");
+    std::fs::write(&list, &contents).map_err(RestoreError::ScratchUnwritable)?;
+    let dump = dump.path();
+    let stream = stream::Stream { context, login: &login, list: &list, dump, before, after, server_major: server.major() };
     with_retries(&stream).await?;
     // The application may write again: what the transaction measured counts, where the ledger could take it.
     let sums = match table_sums::recorded(&mut connection, ledger, uid, "Restored").await {
@@ -53,6 +63,18 @@ pub(super) async fn restore(context: &StepContext) -> Result<Vec<CheckStatus>, R
     };
     analyze(&mut connection).await;
     Ok(checks(manifest.as_ref(), &sums))
+}
+
+/// True for a dump of some tables' rows, which only its manifest names.
+fn of_tables(context: &StepContext, manifest: Option<&Manifest>) -> Result<bool, StoreError> {
+    let proved = context.input.backup.as_ref();
+    match manifest {
+        Some(manifest) => Ok(manifest.scope == Scope::Tables),
+        None if proved.is_some_and(|backup| backup.scope == Scope::Tables.name()) => {
+            Err(StoreError::ManifestMissing { path: proved.map(|backup| backup.path.clone()).unwrap_or_default() })
+        }
+        None => Ok(false),
+    }
 }
 
 async fn with_retries(stream: &stream::Stream<'_>) -> Result<(), RestoreError> {

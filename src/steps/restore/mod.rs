@@ -8,6 +8,7 @@ mod in_place;
 mod script;
 mod stream;
 mod swap;
+mod tables;
 
 pub(super) use swap::{drop_old, obstacles};
 
