@@ -420,6 +420,15 @@ pub struct BackupStatus {
     /// `Custom`, or `Directory`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub format: String,
+    /// `Dump` or `CnpgBackup` where it was made elsewhere (`backup.existing`); absent where the run took it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub existing: String,
+    /// Of one that was made elsewhere: what is not known of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unproved: Vec<String>,
+    /// Of a dump that was made elsewhere: the file of its manifest, which the run has written; else it lies beside the dump.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub manifest: String,
     /// `Tables` where only the rows of the tables in `tables` are in it; absent where all of the database is.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub scope: String,

@@ -4,6 +4,7 @@
 //! a block of details on stdout, and a [`Verdict`] as its termination message that names the details by their hash.
 //! Knows `api` only. Both sides may change in one release only: the image is the same.
 
+mod cnpg;
 mod details;
 mod input;
 mod progress;
@@ -11,6 +12,7 @@ mod report;
 pub mod settings;
 mod verdict;
 
+pub use cnpg::{Cnpg, CnpgCluster, CnpgDatabase};
 pub use details::{DETAILS_MAX_BYTES, Details, DetailsError};
 pub use input::{Paths, RehearsalInput, RunIdentity, StepInput};
 pub use progress::Progress;

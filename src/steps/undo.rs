@@ -1,5 +1,6 @@
 //! `undo`: puts back what the run wrote, and looks whether it is as it was before.
 
+use super::checks_again::checks_again;
 use super::session::{Role, Session};
 use super::{StepContext, StepEnd, engine_ends};
 use crate::api::phase::Phase;
@@ -18,7 +19,11 @@ pub async fn run(context: &StepContext) -> StepEnd {
     let ledger = Ledger::of(&context.input.spec.database.ledger_schema, &context.input.run);
     let progress = |done, total| context.reporter.progress(done, total, "batches");
     match undo::undo(&session, &ledger, &context.stop, Retries::default(), progress).await {
-        Ok(Some(undone)) => end(undone, as_before(&session, &ledger).await),
+        Ok(Some(undone)) => {
+            let mut checks = vec![as_before(&session, &ledger).await];
+            checks.extend(checks_again(context).await);
+            end(undone, checks)
+        }
         Ok(None) => StepEnd::bare(Outcome::Stopped, "Stopped", "stopped between two batches; the rest is put back by the next attempt"),
         Err(error) => engine_ends::undo(&error),
     }
@@ -43,10 +48,11 @@ async fn as_before(session: &Session, ledger: &Ledger) -> CheckStatus {
     CheckStatus { name: "as-before".into(), phase: Phase::RollingBack, result, message }
 }
 
-fn end(Undone { undone, skipped, skipped_keys }: Undone, as_before: CheckStatus) -> StepEnd {
+fn end(Undone { undone, skipped, skipped_keys }: Undone, others: Vec<CheckStatus>) -> StepEnd {
     let message = format!("{undone} rows put back, {skipped} left alone because they changed since");
     let result = if skipped == 0 { CheckResult::Passed } else { CheckResult::Inconclusive };
     let check = CheckStatus { name: "put-back".into(), phase: Phase::RollingBack, result, message: message.clone() };
-    let report = UndoReport { undone, skipped, skipped_keys, checks: vec![check, as_before] };
+    let checks = std::iter::once(check).chain(others).collect();
+    let report = UndoReport { undone, skipped, skipped_keys, checks };
     StepEnd::reported(Outcome::Passed, "Undone", message, StepReport::Undo(report))
 }

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod backup;
+mod checks_again;
 mod claim;
 mod dumps;
 mod encryption;
+mod existing;
 mod loss_account;
 mod monitor;
 mod preflight;

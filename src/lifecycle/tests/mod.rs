@@ -2,6 +2,7 @@
 
 mod after;
 mod approvals;
+mod existing;
 mod finished;
 mod fixtures;
 mod paths;

@@ -4,6 +4,7 @@
 
 mod dump;
 mod error;
+mod existing;
 mod progress;
 mod proof;
 mod retain;
@@ -30,6 +31,9 @@ pub async fn run(context: &StepContext) -> StepEnd {
     match take(context).await {
         Ok((backup, removed)) => {
             let mut message = format!("{} bytes, read back to the last block: {}", backup.size_bytes, backup.path);
+            if !backup.unproved.is_empty() {
+                let _ = write!(message, ". It was made elsewhere: {}", backup.unproved.join("; "));
+            }
             if !backup.scope.is_empty() {
                 let _ = write!(message, "; of the rows, only those of {}", backup.tables.join(", "));
             }
@@ -54,6 +58,10 @@ pub async fn run(context: &StepContext) -> StepEnd {
 async fn take(context: &StepContext) -> Result<(BackupStatus, usize), BackupError> {
     let store = BackupStore::open(context)?;
     let session = Session::of(context, Role::Main)?;
+    if let Some(path) = context.input.spec.backup.existing.as_ref().and_then(|existing| existing.path.as_deref()) {
+        let proved = existing::prove(context, &store, &session, path);
+        return unless(&context.stop, proved).await.map(|backup| (backup, 0));
+    }
     let login = ToolLogin::new(&session.credentials, &session.options, &context.paths.scratch)?;
     let (stop, backup) = (&context.stop, &context.input.spec.backup);
     let prepared = async {
@@ -68,7 +76,8 @@ async fn take(context: &StepContext) -> Result<(BackupStatus, usize), BackupErro
     let (tables, files) = both(context, &session, &login, &dumper, &mut snapshot, &store, &name).await?;
     // Proved under its unfinished name; the manifest last: what has one is a backup, whenever we die.
     let proved = async {
-        proof::prove(&store, &name, backup.format, &files, &snapshot.tables).await?;
+        let unfinished = store.destination().unfinished(&name);
+        proof::prove(&store, (&name, &unfinished), backup.format, &files, &snapshot.tables).await?;
         store.destination().settle(&name)?;
         let manifest = described(context, &store, &snapshot, &dumper, tables, files);
         store.put_manifest(&name, &manifest).await?;
@@ -162,6 +171,7 @@ fn described(
         taken_at: snapshot.taken_at,
         tables,
         origin: Some(snapshot.origin.clone()),
+        existing: false,
     }
 }
 
@@ -183,6 +193,7 @@ fn status(store: &BackupStore, manifest: &Manifest, dumper: &Dumper, name: Strin
         taken_at: Some(manifest.taken_at),
         proof: "Read".into(),
         restore_with: manifest.restore_with.clone(),
+        ..BackupStatus::default()
     }
 }
 

@@ -50,11 +50,22 @@ pub struct Manifest {
     pub lsn: String,
     /// When the snapshot was taken.
     pub taken_at: Timestamp,
+    /// True for a dump that was made elsewhere. Where nobody measured its tables then, `tables` is empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub existing: bool,
     /// Every table with its sum.
     pub tables: Vec<TableSum>,
     /// What a server must be like for the dump to fit it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+}
+
+impl Manifest {
+    /// True where nobody knows what the tables held when they were dumped.
+    #[must_use]
+    pub fn is_unmeasured(&self) -> bool {
+        self.existing && self.tables.is_empty()
+    }
 }
 
 /// The database of a dump.

@@ -5,7 +5,7 @@ use super::{Cut, unmeasured};
 use crate::api::spec::{RestoreMode, RollbackMethod, Scope};
 use crate::postgres::ConnectError;
 use crate::protocol::{RESTORE_IN_PLACE, RESTORE_SWAP, RESTORE_TABLES};
-use crate::steps::restore::obstacles;
+use crate::steps::restore::{self, Beside};
 use crate::steps::session::{Role, Session, SessionError};
 use crate::steps::{StepContext, run_tables};
 use sqlx::postgres::PgConnection;
@@ -54,11 +54,16 @@ pub(super) async fn check(context: &StepContext, connection: &mut PgConnection, 
     if spec.backfill.sql.is_some() {
         ways.push("Undo".to_owned());
     }
-    let beside = beside(context).await?;
-    if beside.is_empty() {
+    if spec.backup.existing.as_ref().is_some_and(|existing| existing.cnpg_backup.is_some()) {
+        let message = "Undo only: the backup is CloudNativePG's, which the operator can neither read nor restore";
+        findings.inconclusive(NAME, message);
+        return Ok(ways);
+    }
+    let Beside { obstacles, room } = beside(context).await?;
+    if obstacles.is_empty() {
         ways.push(RESTORE_SWAP.to_owned());
     } else {
-        closed.push(format!("no restore beside the database: {}", beside.join("; ")));
+        closed.push(format!("no restore beside the database: {}", obstacles.join("; ")));
     }
     let (way, in_place) = match spec.backup.scope {
         Scope::Database => (RESTORE_IN_PLACE, in_place(context, connection).await),
@@ -81,7 +86,9 @@ pub(super) async fn check(context: &StepContext, connection: &mut PgConnection, 
     } else if restores.is_empty() {
         findings.inconclusive(NAME, format!("{} only; {}", ways.join(", "), closed.join(". ")));
     } else if closed.is_empty() {
-        findings.passed(NAME, ways.join(", "));
+        findings.passed(NAME, format!("{}. {RESTORE_SWAP}: {room}", ways.join(", ")));
+    } else if restores.contains(&RESTORE_SWAP) {
+        findings.passed(NAME, format!("{}. {RESTORE_SWAP}: {room}. {}", ways.join(", "), closed.join(". ")));
     } else {
         findings.passed(NAME, format!("{}; {}", ways.join(", "), closed.join(". ")));
     }
@@ -89,22 +96,25 @@ pub(super) async fn check(context: &StepContext, connection: &mut PgConnection, 
 }
 
 /// What stands in the way of a restore beside the database, asked as the role that would make it.
-async fn beside(context: &StepContext) -> Result<Vec<String>, Cut> {
+async fn beside(context: &StepContext) -> Result<Beside, Cut> {
+    let impossible = |obstacle: String| Ok(Beside { obstacles: vec![obstacle], ..Beside::default() });
     if context.input.spec.backup.scope == Scope::Tables {
-        return Ok(vec!["no database can be made of the rows of some tables (backup.scope: Tables)".to_owned()]);
+        return impossible("no database can be made of the rows of some tables (backup.scope: Tables)".into());
     }
     let asked = async {
         let main = Session::of(context, Role::Main)?;
-        Session::of(context, Role::Restore)?.to(&main.credentials.database).connect().await
+        let session = Session::of(context, Role::Restore)?.to(&main.credentials.database);
+        let connection = session.connect().await?;
+        Ok((session, connection))
     };
-    let mut connection = match asked.await {
-        Ok(connection) => connection,
+    let (session, mut connection) = match asked.await {
+        Ok(asked) => asked,
         Err(SessionError::Connect(ConnectError::ServerNotReady { detail })) => return Err(Cut::Lost(detail)),
-        Err(error) => return Ok(vec![error.to_string()]),
+        Err(error) => return impossible(error.to_string()),
     };
-    let obstacles = obstacles(&mut connection).await?;
+    let found = restore::beside(context, &session, &mut connection).await?;
     let _ = connection.close().await;
-    Ok(obstacles)
+    Ok(found)
 }
 
 /// Why the dump cannot be restored in place.

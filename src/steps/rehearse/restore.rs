@@ -27,8 +27,10 @@ pub(super) struct Contents {
 }
 
 /// Chooses the entries, after a look whether the server has the extensions that they need.
-pub(super) async fn choose(dump: &Dump, server: &ScratchServer) -> Result<Contents, RehearsalError> {
-    let entries = archive::list(Archive::File(dump.path())).await?;
+pub(super) async fn choose(dump: &Dump, server: &ScratchServer, ledger: &str) -> Result<Contents, RehearsalError> {
+    let mut entries = archive::list(Archive::File(dump.path())).await?;
+    // One that was made elsewhere may have it; the copy gets a ledger of its own.
+    entries.retain(|entry| !entry.is_of_schema(ledger));
     let mut connection = server.connection().await?;
     let available: Vec<String> = sqlx::query_scalar("SELECT name::text FROM pg_available_extensions").fetch_all(&mut connection).await?;
     let _ = connection.close().await;

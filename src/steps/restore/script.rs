@@ -127,14 +127,14 @@ impl Script<'_> {
     /// What goes between the dump and its COMMIT: what is there now, and that it happened.
     pub(super) fn after(&self) -> String {
         let mut statements = vec![String::new(), format!("{};", table_sums::SETTINGS)];
-        statements.extend(noted(self.ledger, self.run_uid, self.fence, self.sums_of));
+        statements.extend(noted(self.ledger, self.run_uid, *self.fence, self.sums_of));
         statements.push(String::new());
         statements.join("\n")
     }
 }
 
 /// What the ledger is told: what is there now, and that it happened.
-pub(super) fn noted(ledger: &str, run_uid: &str, fence: &Fence, sums_of: &[TableSum]) -> Vec<String> {
+pub(super) fn noted(ledger: &str, run_uid: &str, fence: Fence, sums_of: &[TableSum]) -> Vec<String> {
     let (ledger, uid) = (quote(ledger), literal(run_uid));
     let mut statements = Vec::new();
     if !sums_of.is_empty() {

@@ -116,7 +116,7 @@ impl Script<'_> {
     /// What goes between the rows and the COMMIT.
     pub(super) fn after(&self) -> String {
         let mut statements = vec![PUT_ON_AGAIN.to_owned(), format!("{};", table_sums::SETTINGS)];
-        statements.extend(noted(self.ledger, self.run_uid, self.fence, if self.has_sums { self.tables } else { &[] }));
+        statements.extend(noted(self.ledger, self.run_uid, *self.fence, if self.has_sums { self.tables } else { &[] }));
         statements.push(COMPARED.replace("@DIFFERING@", &self.differing()));
         statements.join("\n")
     }
