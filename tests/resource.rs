@@ -168,6 +168,44 @@ async fn every_example_is_accepted_and_nothing_of_it_is_dropped() {
 }
 
 #[tokio::test]
+async fn backups_that_do_not_go_with_the_rest_of_a_run_are_refused_in_words() {
+    let cases = [
+        (
+            json!({"spec": {"backup": {"rehearsal": {"applyPlan": false}}}}),
+            "backup.rehearsal says how a dump is restored for its proof: set backup.proof: Restore, or take the block out",
+        ),
+        (
+            json!({"spec": {"backup": {"proof": "Read", "rehearsal": {"applyPlan": false}}}}),
+            "backup.rehearsal says how a dump is restored for its proof",
+        ),
+        (
+            json!({"spec": {"backup": {"scope": "Tables"}, "rollback": {"restore": "Swap"}}}),
+            "backup.scope: Tables holds the rows of the tables that the run writes",
+        ),
+        (json!({"spec": {"backup": {"existing": {}}}}), "backup.existing: set exactly one of path and cnpgBackup"),
+        (json!({"spec": {"backup": {"existing": {"path": "../up.dump"}}}}), "spec.backup.existing.path"),
+        (json!({"spec": {"backup": {"existing": {"path": "a.dump"}, "retain": {"last": 3}}}}), "neither deleted nor cut to some tables"),
+        (json!({"spec": {"backup": {"existing": {"cnpgBackup": {"name": "n"}}, "proof": "Restore"}}}), "so none can be rehearsed"),
+        (
+            json!({"spec": {"backup": {"existing": {"cnpgBackup": {"name": "n"}}}, "rollback": {"method": "Restore"}}}),
+            "undo must be a way back",
+        ),
+        (json!({"spec": {"backup": {"scope": "Tables"}, "migrations": {"job": job()}}}), "migrations change what is no row"),
+        (
+            json!({"spec": {"backup": {"scope": "Tables"}, "backfill": {"sql": null, "job": {"dryRun": job(), "apply": job()}}}}),
+            "only a run with backfill.sql says which these are",
+        ),
+    ];
+    with_definition("backup-rules", async |cluster| {
+        for (patch, expected) in &cases {
+            let answer = cluster.dry_create(patch).await.expect_err(&format!("accepted: {patch}"));
+            assert!(answer.contains(expected), "{patch}\n  expected: {expected}\n  answered: {answer}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn each_rule_refuses_in_its_own_words() {
     let cases = [
         (json!({"metadata": {"name": "x".repeat(64)}}), "metadata.name: at most 63 characters"),

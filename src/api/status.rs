@@ -69,7 +69,7 @@ pub struct BackfillRunStatus {
     /// Every check with its result.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckStatus>,
-    /// The ways back that this role and server allow: `Undo`, `RestoreSwap`, `RestoreInPlace`.
+    /// The ways back that this role and server allow: `Undo`, `RestoreSwap`, `RestoreInPlace`, `RestoreTables`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub way_back: Vec<String>,
     /// The proved backup.
@@ -424,6 +424,21 @@ pub struct BackupStatus {
     /// `Custom`, or `Directory`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub format: String,
+    /// `Dump` or `CnpgBackup` where it was made elsewhere (`backup.existing`); absent where the run took it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub existing: String,
+    /// Of one that was made elsewhere: what is not known of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unproved: Vec<String>,
+    /// Of a dump that was made elsewhere: the file of its manifest, which the run has written; else it lies beside the dump.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub manifest: String,
+    /// `Tables` where only the rows of the tables in `tables` are in it; absent where all of the database is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub scope: String,
+    /// Of scope `Tables`: the tables whose rows are in it, at most 50 of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
     /// How it is compressed.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub compression: String,

@@ -3,6 +3,7 @@
 //! Knows every other room; nothing but the binary knows this one.
 
 mod act;
+pub mod cnpg;
 mod commit;
 mod context;
 mod error;
@@ -19,4 +20,5 @@ mod reconcile;
 mod serve;
 mod watch;
 
+pub use error::ControllerError;
 pub use serve::serve;

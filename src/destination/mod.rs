@@ -14,6 +14,7 @@ pub use upload::Upload;
 pub use volume::Volume;
 
 use crate::api::spec::{self, Place};
+use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -166,6 +167,17 @@ impl Destination {
         match self {
             Self::Volume(volume) => volume.size(name),
             Self::S3(bucket) => bucket.size(name).await,
+        }
+    }
+
+    /// When a file was last written, as the destination says.
+    ///
+    /// # Errors
+    /// [`DestinationError::BackupMissing`] where there is none.
+    pub async fn modified(&self, name: &str) -> Result<Timestamp, DestinationError> {
+        match self {
+            Self::Volume(volume) => volume.modified(name, self.shown(name)),
+            Self::S3(bucket) => bucket.modified(name).await,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{DestinationError, Reader, Stored};
 use crate::api::spec::PvcDestination;
+use jiff::Timestamp;
 use rustix::fs::{Advice, fadvise};
 use std::fs::File;
 use std::io::Write as _;
@@ -93,7 +94,16 @@ impl Volume {
     pub(super) fn size(&self, name: &str) -> Result<Option<u64>, DestinationError> {
         match std::fs::metadata(self.path(name)) {
             Ok(metadata) => Ok(Some(metadata.len())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            // Below a file there is none either.
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(DestinationError::BackupUnreadable(error)),
+        }
+    }
+
+    pub(super) fn modified(&self, name: &str, shown: String) -> Result<Timestamp, DestinationError> {
+        match std::fs::metadata(self.path(name)).and_then(|metadata| metadata.modified()) {
+            Ok(time) => Timestamp::try_from(time).map_err(|e| DestinationError::BackupUnreadable(std::io::Error::other(e))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(DestinationError::BackupMissing { path: shown }),
             Err(error) => Err(DestinationError::BackupUnreadable(error)),
         }
     }

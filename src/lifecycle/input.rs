@@ -6,7 +6,7 @@ use super::valid::ValidRun;
 use crate::api::Phase;
 use crate::api::spec::RestoreMode;
 use crate::api::status::Step;
-use crate::protocol::{RESTORE_SWAP, RehearsalInput, StepInput, settings};
+use crate::protocol::{Cnpg, RESTORE_SWAP, RehearsalInput, StepInput, settings};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -69,6 +69,7 @@ pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) 
         monitor_until: monitor.and_then(|m| m.until),
         restore: (step == Step::Restore).then(|| restore_mode(pass)),
         loss_digest: rollback.filter(|r| step == Step::Restore && !r.loss_digest.is_empty()).map(|r| r.loss_digest.clone()),
+        cnpg: if matches!(step, Step::Preflight | Step::Restore) { pass.observed.cnpg.clone() } else { Cnpg::default() },
         old_database: rollback.filter(|_| step == Step::Close).and_then(|r| r.old_database.clone()),
     };
     let input_hash = hex::encode(Sha256::digest(serde_json::to_vec(&input).unwrap_or_default()));

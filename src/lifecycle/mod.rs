@@ -27,7 +27,7 @@ pub use decide::{decide, effect_refused, refuse};
 pub use decision::{Decision, Effect, EventNote, StartStep};
 pub use estimate::estimate;
 pub use observed::{
-    AdmissionObservation, AfterObservation, FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey,
+    AdmissionObservation, AfterObservation, CnpgBackup, FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey,
     StepObservation, TeamEnd,
 };
 pub use phases::terminal::{report_name, report_of};

@@ -5,7 +5,8 @@ use crate::api::Phase;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::spec::BackfillRun;
 use crate::api::status::{ConfigMapStatus, ReleaseStatus};
-use crate::protocol::{Progress, StepReport, Verdict};
+use crate::protocol::{Cnpg, Progress, StepReport, Verdict};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// All that was read in this pass.
@@ -33,10 +34,33 @@ pub struct Observed {
     pub dependents: Vec<String>,
     /// Where the backups of unfinished runs lie; empty where the run deletes none.
     pub backups_in_use: Vec<String>,
+    /// What CloudNativePG manages; empty where it was not read.
+    pub cnpg: Cnpg,
+    /// The Backup of `backup.existing.cnpgBackup`; `None` where it was not read. `Err`: what to change.
+    pub cnpg_backup: Option<Result<CnpgBackup, Problem>>,
     /// In a namespace that is being deleted no Job can be made.
     pub namespace_terminating: bool,
     /// The report's ConfigMap is there.
     pub report_written: bool,
+}
+
+/// A Backup of CloudNativePG that says that it is completed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CnpgBackup {
+    /// Its name.
+    pub name: String,
+    /// The cluster that it is of.
+    pub cluster: String,
+    /// System identifier of that cluster's server; empty where the cluster does not say.
+    pub system_id: String,
+    /// When it was completed.
+    pub stopped_at: Timestamp,
+    /// Where in the write-ahead log it ends.
+    pub end_lsn: String,
+    /// How it was made: `barmanObjectStore`, `volumeSnapshot`, `plugin`.
+    pub method: String,
+    /// Where it lies, as far as it says.
+    pub destination: String,
 }
 
 /// Something outside is not as the run needs it.

@@ -1,5 +1,6 @@
 //! The input of a step: one immutable document.
 
+use super::cnpg::Cnpg;
 use crate::api::spec::{BackfillRunSpec, RestoreMode};
 use crate::api::status::{BackupStatus, PlanStatus, Step};
 use jiff::Timestamp;
@@ -67,6 +68,9 @@ pub struct StepInput {
     /// Restore: digest of the loss account that was approved, or was empty. Another loss is not taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_digest: Option<String>,
+    /// Preflight, restore: what CloudNativePG manages.
+    #[serde(default, skip_serializing_if = "Cnpg::is_empty")]
+    pub cnpg: Cnpg,
     /// Close: the database that a restore left beside the present one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_database: Option<String>,

@@ -4,6 +4,7 @@
 //! a block of details on stdout, and a [`Verdict`] as its termination message that names the details by their hash.
 //! Knows `api` only. Both sides may change in one release only: the image is the same.
 
+mod cnpg;
 mod details;
 mod input;
 mod progress;
@@ -11,12 +12,13 @@ mod report;
 pub mod settings;
 mod verdict;
 
+pub use cnpg::{Cnpg, CnpgCluster, CnpgDatabase};
 pub use details::{DETAILS_MAX_BYTES, Details, DetailsError};
 pub use input::{Paths, RehearsalInput, RunIdentity, StepInput};
 pub use progress::Progress;
 pub use report::{
     ApplyReport, BackupReport, ClaimReport, Holder, LossReport, MonitorReport, PlanReport, PreflightReport, RESTORE_IN_PLACE, RESTORE_SWAP,
-    RehearsalReport, RestoreReport, StepReport, UNDO, UndoReport, VerifyReport,
+    RESTORE_TABLES, RehearsalReport, RestoreReport, StepReport, UNDO, UndoReport, VerifyReport,
 };
 pub use verdict::{Outcome, VERDICT_MAX_BYTES, Verdict};
 

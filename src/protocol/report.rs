@@ -44,7 +44,7 @@ pub struct PreflightReport {
     pub database: DatabaseStatus,
     /// The ledger says that this very run (namespace, name, data-relevant spec) has been applied: nothing to do.
     pub already_applied: bool,
-    /// Ways back that role and server allow: `Undo`, [`RESTORE_SWAP`], [`RESTORE_IN_PLACE`].
+    /// Ways back that role and server allow: `Undo`, [`RESTORE_SWAP`], [`RESTORE_IN_PLACE`], [`RESTORE_TABLES`].
     pub way_back: Vec<String>,
     /// Estimate of the dump, in bytes.
     pub dump_estimate_bytes: i64,
@@ -155,6 +155,8 @@ pub const UNDO: &str = "Undo";
 pub const RESTORE_SWAP: &str = "RestoreSwap";
 /// A restore in place is possible.
 pub const RESTORE_IN_PLACE: &str = "RestoreInPlace";
+/// A way back: the rows of the dump's tables, put back into the tables that are there.
+pub const RESTORE_TABLES: &str = "RestoreTables";
 
 /// What restore did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

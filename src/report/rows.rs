@@ -60,6 +60,7 @@ impl Facts<'_> {
                 self.checks(&[Phase::Preflight]),
                 self.status.release.as_ref().and_then(|release| release.commit.as_ref()).map(|commit| format!("commit {commit}")),
                 backup.map(|backup| format!("dump of {}, proof: {}", format::bytes(backup.size_bytes), backup.proof)),
+                backup.filter(|backup| !backup.scope.is_empty()).map(|backup| format!("rows of {} only", backup.tables.join(", "))),
             ]),
             when: self.when(&[Step::Preflight, Step::Backup, Step::Rehearse]),
         }

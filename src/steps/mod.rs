@@ -9,6 +9,7 @@ mod apply;
 mod backup;
 pub mod backup_store;
 mod capture;
+mod checks_again;
 mod claim;
 mod close;
 mod engine_ends;
@@ -103,7 +104,7 @@ pub async fn run(step: Step, paths: Paths, cancelled: CancellationToken) -> Resu
 async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
     match step {
         Step::Preflight => preflight::run(context).await,
-        Step::Backup => backup::run(context).await,
+        Step::Backup => Box::pin(backup::run(context)).await,
         Step::Monitor => monitor::run(context).await,
         Step::Plan | Step::Replan => plan::run(context).await,
         Step::Rehearse => rehearse::run(context).await,
@@ -113,7 +114,7 @@ async fn dispatch(step: Step, context: &StepContext) -> StepEnd {
         Step::Verify => verify::run(context).await,
         Step::Undo => undo::run(context).await,
         Step::LossAccount => loss_account::run(context).await,
-        Step::Restore => restore::run(context).await,
+        Step::Restore => Box::pin(restore::run(context)).await,
         Step::Close => close::run(context).await,
         other @ (Step::DryRun | Step::Migrate | Step::Script | Step::Test) => {
             StepEnd::bare(Outcome::Stalled, "UnknownStep", format!("{} is a Job of the team, not a step of ours", other.slug()))

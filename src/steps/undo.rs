@@ -1,5 +1,6 @@
 //! `undo`: puts back what the run wrote, and looks whether it is as it was before.
 
+use super::checks_again::checks_again;
 use super::session::{Role, Session};
 use super::{StepContext, StepEnd, capture as capture_step, engine_ends};
 use crate::api::phase::Phase;
@@ -34,7 +35,9 @@ pub async fn run(context: &StepContext) -> StepEnd {
             if let Err(end) = disarm(context, &session, &ledger).await {
                 return end;
             }
-            let ended = end(undone, as_before(&session, &ledger).await);
+            let mut checks = vec![as_before(&session, &ledger).await];
+            checks.extend(checks_again(context).await);
+            let ended = end(undone, checks);
             match (incomplete(captured.as_ref()), ended.report) {
                 // Undo was asked for by name: what it can put back is put back, and what it cannot is said.
                 (Some(why), Some(report)) => {
@@ -96,10 +99,11 @@ async fn as_before(session: &Session, ledger: &Ledger) -> CheckStatus {
     CheckStatus { name: "as-before".into(), phase: Phase::RollingBack, result, message }
 }
 
-fn end(Undone { undone, skipped, skipped_keys }: Undone, as_before: CheckStatus) -> StepEnd {
+fn end(Undone { undone, skipped, skipped_keys }: Undone, others: Vec<CheckStatus>) -> StepEnd {
     let message = format!("{undone} rows put back, {skipped} left alone because they changed since");
     let result = if skipped == 0 { CheckResult::Passed } else { CheckResult::Inconclusive };
     let check = CheckStatus { name: "put-back".into(), phase: Phase::RollingBack, result, message: message.clone() };
-    let report = UndoReport { undone, skipped, skipped_keys, checks: vec![check, as_before] };
+    let checks = std::iter::once(check).chain(others).collect();
+    let report = UndoReport { undone, skipped, skipped_keys, checks };
     StepEnd::reported(Outcome::Passed, "Undone", message, StepReport::Undo(report))
 }

@@ -237,7 +237,7 @@ async fn a_row_that_the_application_never_leaves_in_peace_is_written_all_the_sam
             match sqlx::query("UPDATE n SET hits = hits + 1 WHERE id IN (50, 51, 120)").execute(&mut connection).await {
                 Ok(_) => hits += 1,
                 Err(error) => {
-                    assert_eq!(error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref(), Some("40P01"), "{error}")
+                    assert_eq!(error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref(), Some("40P01"), "{error}");
                 }
             }
         }

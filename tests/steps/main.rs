@@ -4,15 +4,18 @@
 
 mod backup;
 mod capture;
+mod checks_again;
 mod claim;
 mod dumps;
 mod encryption;
+mod existing;
 mod loss_account;
 mod monitor;
 mod preflight;
 mod rehearse;
 mod restore;
 mod s3;
+mod scope;
 #[path = "../support/mod.rs"]
 mod support;
 mod swap;

@@ -5,7 +5,7 @@ use crate::support::pod::{End, Pod, RUN_UID, TABLES, spec};
 use crate::support::postgres::Database;
 use backfill_operator::api::spec::RestoreMode;
 use backfill_operator::api::status::{CheckResult, Step};
-use backfill_operator::protocol::{LossReport, Outcome, RestoreReport, StepReport};
+use backfill_operator::protocol::{Cnpg, CnpgCluster, CnpgDatabase, LossReport, Outcome, RestoreReport, StepReport};
 use sqlx::{AssertSqlSafe, Connection as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -252,4 +252,57 @@ async fn sessions_that_the_role_may_not_end_hold_the_swap_and_are_named() {
     superuser.close().await.unwrap();
     assert_eq!(database.text(CONTENT).await, before);
     report_of(pod.run(Step::Restore));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cloudnativepg_manages_is_not_swapped_and_the_room_for_a_second_one_is_said_as_far_as_it_is_known() {
+    let (database, mut pod) = backed_up("").await;
+    let found = |end: &End| match &end.report {
+        Some(StepReport::Preflight(report)) => {
+            let check = report.checks.iter().find(|check| check.name == "ways-back").unwrap();
+            (report.way_back.clone(), check.message.clone())
+        }
+        other => panic!("{other:?} {}", end.verdict.message),
+    };
+    let (ways, message) = found(&pod.run(Step::Preflight));
+    assert_eq!(ways, ["Undo", "RestoreSwap", "RestoreInPlace"]);
+    for words in ["a second database takes about", "in the tablespace pg_default", "the server cannot be asked"] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+
+    let system_id = database.text("SELECT system_identifier FROM pg_control_system()").await;
+    let cluster = |storage: &str| CnpgCluster {
+        namespace: "prod".into(),
+        name: "shop".into(),
+        system_id: system_id.clone(),
+        storage: storage.into(),
+    };
+    pod.input.cnpg = Cnpg { clusters: vec![cluster("10Gi")], ..Cnpg::default() };
+    let (ways, message) = found(&pod.run(Step::Preflight));
+    assert!(ways.iter().any(|way| way == "RestoreSwap") && message.contains("the cluster prod/shop declares 10Gi"), "{message}");
+    pod.input.cnpg.clusters = vec![cluster("9Mi")];
+    let (ways, message) = found(&pod.run(Step::Preflight));
+    assert_eq!(ways, ["Undo", "RestoreInPlace"]);
+    assert!(message.contains("it does not fit: enlarge spec.storage.size"), "{message}");
+
+    pod.input.cnpg.clusters = vec![cluster("10Gi")];
+    let managed = CnpgDatabase { namespace: "prod".into(), name: "app-db".into(), cluster: "shop".into(), database: database.name.clone() };
+    pod.input.cnpg.databases = vec![managed];
+    let (ways, message) = found(&pod.run(Step::Preflight));
+    assert_eq!(ways, ["Undo", "RestoreInPlace"]);
+    assert!(message.contains("the CloudNativePG Database prod/app-db manages"), "{message}");
+    let before = database.text(CONTENT).await;
+    let end = pod.run(Step::Restore);
+    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Stalled, "SwapImpossible"), "{}", end.verdict.message);
+    assert!(end.verdict.message.contains("app-db") && database.text(CONTENT).await == before, "{}", end.verdict.message);
+    pod.input.spec.rollback.restore = Some(RestoreMode::Swap);
+    let end = pod.run(Step::Preflight);
+    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Stalled, "NoWayBack"), "{}", end.verdict.message);
+
+    // Of a run whose backup is CloudNativePG's own nothing but undo leads back.
+    pod.input.spec.rollback.restore = None;
+    pod.input.spec.backup.existing = Some(serde_json::from_value(serde_json::json!({"cnpgBackup": {"name": "nightly"}})).unwrap());
+    let (ways, message) = found(&pod.run(Step::Preflight));
+    assert_eq!(ways, ["Undo"]);
+    assert!(message.contains("neither read nor restore"), "{message}");
 }

@@ -80,6 +80,7 @@ impl Pod {
             restore: None,
             loss_digest: None,
             old_database: None,
+            cnpg: backfill_operator::protocol::Cnpg::default(),
         };
         let clients = std::env::var_os("BACKFILL_TEST_CLIENT").map(|_| PathBuf::from("/nonexistent"));
         let pod = Self { folder, paths, input, clients, servers: None };

@@ -71,6 +71,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+# CloudNativePG, where it is installed: a database that it manages is not swapped by name, and a run may name a Backup of it.
+- apiGroups: [postgresql.cnpg.io]
+  resources: [backups]
+  verbs: [get]
+- apiGroups: [postgresql.cnpg.io]
+  resources: [clusters]
+  verbs: [get, list]
+- apiGroups: [postgresql.cnpg.io]
+  resources: [databases]
+  verbs: [list]
 # The release: image, commit and environment of the workload.
 - apiGroups: [apps]
   resources: [deployments, statefulsets]

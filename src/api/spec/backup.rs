@@ -1,7 +1,8 @@
 //! The backup that is taken and proved before the plan.
 
 use super::destination::Destination;
-use super::dump::{Compression, DumpFormat};
+use super::dump::{Compression, DumpFormat, Scope};
+use super::existing::ExistingBackup;
 use super::rehearsal::Rehearsal;
 use crate::api::{duration, quantity};
 use kube::KubeSchema;
@@ -12,9 +13,18 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.rehearsal) || (has(self.proof) && self.proof == 'Restore')").message("backup.rehearsal says how a dump is restored for its proof: set backup.proof: Restore, or take the block out"))]
+#[x_kube(validation = Rule::new("!has(self.existing) || !(has(self.retain) || (has(self.scope) && self.scope == 'Tables'))").message("backup.existing: what others have made is neither deleted nor cut to some tables: take backup.retain and backup.scope out"))]
+#[x_kube(validation = Rule::new("!has(self.existing) || !has(self.existing.cnpgBackup) || !has(self.proof) || self.proof == 'Read'").message("backup.existing.cnpgBackup: only CloudNativePG can restore its backups, so none can be rehearsed: take backup.proof: Restore out"))]
 pub struct Backup {
     /// Where the dump and the plan file are written.
     pub destination: Destination,
+    /// A backup that was made elsewhere, in place of one that the run takes. Default: the run takes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing: Option<ExistingBackup>,
+    /// What of the database is in it. `Database`: all of it. `Tables`: every definition, and the rows of those tables only that the
+    /// run writes; a restore then puts the rows of these tables back, all or none of them, and nothing else. Default: `Database`.
+    #[serde(default, skip_serializing_if = "Scope::is_database")]
+    pub scope: Scope,
     /// How far the backup is proved before people are asked. `Read`: every block was read back, and every table of the run is
     /// in it. `Restore`: a rehearsal restores it into a scratch PostgreSQL and compares every table with what was dumped;
     /// only then is it called restorable. Default: `Read`.

@@ -3,6 +3,34 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// What of the database a dump holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Scope {
+    /// All of it, but for the ledger.
+    #[default]
+    Database,
+    /// Every definition, and the rows of those tables only that the run writes.
+    Tables,
+}
+
+impl Scope {
+    /// As the status writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Database => "Database",
+            Self::Tables => "Tables",
+        }
+    }
+
+    /// True for the default: a spec that does not ask for less keeps the hash that it had.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+    #[must_use]
+    pub const fn is_database(&self) -> bool {
+        matches!(self, Self::Database)
+    }
+}
+
 /// The archive that `pg_dump` writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DumpFormat {

@@ -9,6 +9,7 @@ mod capture;
 mod database;
 mod destination;
 mod dump;
+mod existing;
 mod flag;
 mod jobs;
 mod monitor;
@@ -33,7 +34,8 @@ pub use batch::{BATCH_MAX, Batch, BatchRows};
 pub use capture::Capture;
 pub use database::{Database, SecretKeyRef, SecretKeys, SecretRef, Tls, TlsMode};
 pub use destination::{Destination, Place, PvcDestination, S3Destination, S3SecretKeys, S3SecretRef};
-pub use dump::{Compression, DumpFormat};
+pub use dump::{Compression, DumpFormat, Scope};
+pub use existing::{CnpgBackupRef, ExistingBackup};
 pub use flag::{ConfigMapFlag, FeatureFlag, FlagProvider};
 pub use jobs::{AddedColumn, Migrations, TeamJob};
 pub use monitor::{LogPattern, Logs, Monitor, Notification, NotificationEvent, OnMonitorFailure};
@@ -75,6 +77,8 @@ use std::collections::BTreeMap;
     printcolumn = r#"{"name":"Commit","type":"string","priority":1,"jsonPath":".status.release.commit"}"#,
     printcolumn = r#"{"name":"Message","type":"string","priority":1,"jsonPath":".status.message"}"#,
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name: at most 63 characters, so that it fits in a label"),
+    validation = Rule::new(TABLES).message("backup.scope: Tables holds the rows of the tables that the run writes: only a run with backfill.sql says which these are, migrations change what is no row, and no database can be made of them alone. Take backfill.job, migrations and rollback.restore: Swap out, or leave backup.scope at Database"),
+    validation = Rule::new(CNPG).message("backup.existing.cnpgBackup: the operator cannot restore it, so that undo must be a way back: use backfill.sql, and take rollback.method: Restore and rollback.restore out"),
     validation = Rule::new(FROZEN).message(Message::Expression(FROZEN_MESSAGE.into())),
     validation = Rule::new(REQUESTED).message(Message::Expression(REQUESTED_MESSAGE.into())),
     validation = Rule::new(LATCHED).message("spec.abort cannot be taken back once data has changed: the run is on its way back")
@@ -139,6 +143,15 @@ pub struct BackfillRunSpec {
     #[schemars(length(max = 16))]
     pub notifications: Vec<Notification>,
 }
+
+/// Of some tables' rows neither a database can be made, nor can anything be taken back that is no row of theirs.
+const TABLES: &str = "!has(self.spec.backup.scope) || self.spec.backup.scope != 'Tables' \
+|| (has(self.spec.backfill.sql) && !has(self.spec.migrations) \
+&& !(has(self.spec.rollback) && has(self.spec.rollback.restore) && self.spec.rollback.restore == 'Swap'))";
+
+/// A run whose backup the operator cannot restore.
+const CNPG: &str = "!has(self.spec.backup.existing) || !has(self.spec.backup.existing.cnpgBackup) \
+|| (has(self.spec.backfill.sql) && !(has(self.spec.rollback) && (has(self.spec.rollback.restore) || (has(self.spec.rollback.method) && self.spec.rollback.method == 'Restore'))))";
 
 /// A field that may be absent is the same in both when it is absent in both, or set and equal. Written with `has`: of an
 /// optional (`self.?field`) the API server cannot bound the cost, and refuses the definition.

@@ -13,6 +13,7 @@ mod workers;
 #[cfg(test)]
 pub(super) use pod::told;
 
+use super::cnpg;
 use super::context::Context;
 use super::error::{ControllerError, call};
 use crate::api::status::{BackfillRunStatus, FlagIntent};
@@ -53,6 +54,14 @@ pub(super) async fn observe(
     observed.references = references::observe(context, valid, status).await?;
     if valid.spec.backup.retain.is_some() && !status.mutation_started {
         observed.backups_in_use = backups::in_use(context).await?;
+    }
+    if cnpg::is_needed(valid, status) {
+        observed.cnpg = cnpg::managed(&context.client, &context.config.watch_namespaces, &valid.meta.identity.namespace).await?;
+    }
+    if let Some(named) = valid.spec.backup.existing.as_ref().and_then(|existing| existing.cnpg_backup.as_ref())
+        && cnpg::is_backup_needed(status)
+    {
+        observed.cnpg_backup = Some(cnpg::backup(&context.client, &valid.meta.identity.namespace, &named.name).await?);
     }
     if needs_flag(status) {
         observed.flag = flag(context, valid).await;

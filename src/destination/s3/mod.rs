@@ -13,6 +13,7 @@ use super::{DestinationError, Reader, Stored};
 use crate::api::spec::S3Destination;
 use failure::Place;
 use futures::{StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path as Key;
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore as _, ObjectStoreExt as _, RetryConfig, WriteMultipart};
@@ -129,6 +130,12 @@ impl S3 {
                 other => Err(other),
             },
         }
+    }
+
+    pub(super) async fn modified(&self, name: &str) -> Result<Timestamp, DestinationError> {
+        let meta = self.store.head(&Key::from(name)).await.map_err(|e| self.place.failure("look at", name, &e))?;
+        let modified = Timestamp::from_second(meta.last_modified.timestamp());
+        modified.map_err(|e| DestinationError::BackupUnreadable(std::io::Error::other(e)))
     }
 
     pub(super) async fn list(&self, stem: &str) -> Result<Vec<Stored>, DestinationError> {

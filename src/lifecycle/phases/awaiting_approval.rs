@@ -1,6 +1,6 @@
 //! Waiting for people: for a plan, for what a restore would lose, or for the rollback of a run that has succeeded.
 
-use super::{applying, finished, rehearsal, rolling_back, terminal};
+use super::{applying, backup_remark, finished, rehearsal, rolling_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::status::{PlanStatus, Subject};
@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(super) fn ask_for_plan(pass: &mut Pass<'_>, reason: &str) {
     let Some(plan) = pass.status.plan.clone() else { return };
     pass.enter(Phase::AwaitingApproval, reason, "the plan is ready");
-    let question = question(&plan) + &captured(pass) + &rehearsal::remark(pass);
+    let question = question(&plan) + &captured(pass) + &backup_remark::remark(pass);
     approval::ask(pass, Subject::Plan, plan.digest.clone(), question);
 }
 

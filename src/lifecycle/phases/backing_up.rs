@@ -1,12 +1,19 @@
 //! The backup, and its proof.
 
-use super::{rehearsal, rolling_back};
+use super::{cnpg_backup, rehearsal, rolling_back};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::status::Step;
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step::StepEnded;
 use crate::protocol::{Outcome, StepReport};
+
+pub(super) fn on_enter(pass: &mut Pass<'_>) {
+    match pass.run.spec.backup.existing.as_ref().and_then(|existing| existing.cnpg_backup.as_ref()) {
+        Some(_) => cnpg_backup::take(pass),
+        None => pass.begin(Step::Backup, 0),
+    }
+}
 
 pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Backup, 0) };
@@ -26,7 +33,11 @@ pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     } else {
         pass.set(ConditionType::BackupVerified, Truth::True, &proof, "every block was read back, and every table of the run is in it");
     }
-    // A backup that was only renewed leaves the approved plan as it is.
+    go_on(pass);
+}
+
+/// A backup that was only renewed leaves the approved plan as it is.
+pub(super) fn go_on(pass: &mut Pass<'_>) {
     if pass.status.plan.is_some() {
         rehearsal::begin(pass);
     } else {

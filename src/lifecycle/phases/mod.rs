@@ -3,6 +3,8 @@
 pub(super) mod applying;
 pub(super) mod awaiting_approval;
 pub(super) mod backing_up;
+mod backup_remark;
+mod cnpg_backup;
 pub(super) mod enabling_flag;
 pub(super) mod finished;
 pub(super) mod flag_reverted;
@@ -26,7 +28,7 @@ pub(super) use flag_reverted::flag_reverted;
 pub(super) fn on_enter(pass: &mut Pass<'_>, phase: Phase, reason: &str) {
     match phase {
         Phase::Preflight => preflight::on_enter(pass),
-        Phase::BackingUp => pass.begin(Step::Backup, 0),
+        Phase::BackingUp => backing_up::on_enter(pass),
         Phase::Planning => planning::on_enter(pass),
         Phase::Migrating => migrating::on_enter(pass),
         Phase::Applying => applying::on_enter(pass),

@@ -5,9 +5,8 @@
 use super::{awaiting_approval, rolling_back};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
-use crate::api::duration;
 use crate::api::spec::Proof;
-use crate::api::status::{CheckResult, Step, WRITTEN};
+use crate::api::status::Step;
 use crate::lifecycle::decision::Effect;
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step::StepEnded;
@@ -94,24 +93,4 @@ fn passed(pass: &mut Pass<'_>, message: &str) {
         return rolling_back::fail(pass, "RehearsalOutlastsMaxAge", message);
     }
     ask(pass);
-}
-
-/// What people who approve are told about the backup; "restorable" is said of a rehearsed one only.
-pub(super) fn remark(pass: &Pass<'_>) -> String {
-    let Some(rehearsal) = pass.status.rehearsal.as_ref().filter(|_| !is_due(pass) && pass.run.spec.backup.proof == Proof::Restore) else {
-        return " The backup was read back, but never restored (backup.proof: Read).".into();
-    };
-    let shown = |seconds: i64| duration::display(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
-    let mut remark = format!(
-        " The backup is restorable: restored into a scratch PostgreSQL {} in {}, its {} tables are as they were dumped.",
-        rehearsal.server_version,
-        shown(rehearsal.restore_seconds),
-        rehearsal.tables
-    );
-    if let (Some(seconds), Some(written)) = (rehearsal.apply_seconds, rehearsal.count(WRITTEN)) {
-        let failing = pass.status.checks.iter().filter(|c| c.phase == Phase::Planning && c.result != CheckResult::Passed).count();
-        remark = format!("{remark} On that copy the plan wrote {} of {} rows in {}", written.rehearsed, written.predicted, shown(seconds));
-        remark.push_str(if failing == 0 { ", and every SQL check held." } else { "; not every SQL check held there, see status.checks." });
-    }
-    remark
 }

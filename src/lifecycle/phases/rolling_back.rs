@@ -1,6 +1,6 @@
 //! The way back: the flag first, then undo; where that cannot serve or is not wanted, a restore whose losses are approved.
 
-use super::{applying, flag_back, terminal};
+use super::{applying, cnpg_backup, flag_back, terminal};
 use crate::api::Phase;
 use crate::api::conditions::{ConditionType, Truth};
 use crate::api::duration;
@@ -132,6 +132,12 @@ pub(super) fn undo_ended(pass: &mut Pass<'_>, ended: StepEnded) {
         let message = format!("the ledger knows {known} rows of the {written} that were written");
         Verdict { reason: "LedgerIncomplete".into(), message, ..verdict }
     };
+    let cnpgs = pass.status.backup.as_ref().filter(|backup| backup.existing == cnpg_backup::CNPG_BACKUP).map(|backup| backup.path.clone());
+    if let Some(path) = cnpgs {
+        let message =
+            format!("undo cannot serve ({}), and the backup is CloudNativePG's ({path}), which only it can restore", verdict.message);
+        return rollback_failed(pass, "RestoreIsCnpgs", &message);
+    }
     if pass.run.spec.rollback.method == RollbackMethod::Auto {
         pass.event(true, &verdict.reason, &format!("undo cannot serve ({}): a restore is looked at", verdict.message));
         if let Some(rollback) = pass.status.rollback.as_mut() {
@@ -206,7 +212,15 @@ pub(super) fn what_to_do(pass: &Pass<'_>) -> String {
             spec.database.ledger_schema, identity.uid
         ));
     }
-    if let Some(backup) = &pass.status.backup {
+    let backup = pass.status.backup.as_ref();
+    if let Some(backup) = backup.filter(|backup| backup.existing == cnpg_backup::CNPG_BACKUP) {
+        steps.push(format!(
+            "{}. or the backup {}, beside the cluster: {}, then as docs/backups.md says under A backup of CloudNativePG",
+            steps.len() + 1,
+            backup.path,
+            backup.restore_with
+        ));
+    } else if let Some(backup) = backup {
         steps.push(format!(
             "{}. or the backup {} (sha256 {}, {}), which takes everything back that was written since: pg_restore --list {}, then as docs/operations.md says under Restoring by hand",
             steps.len() + 1,

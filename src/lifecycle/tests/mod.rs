@@ -3,6 +3,7 @@
 mod after;
 mod approvals;
 mod capture;
+mod existing;
 mod finished;
 mod fixtures;
 mod paths;

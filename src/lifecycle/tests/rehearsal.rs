@@ -255,3 +255,20 @@ fn what_the_rehearsal_took_is_the_estimate_for_apply_and_for_a_restore() {
     }
     assert_eq!(estimate(&status, Step::Apply), Some(10));
 }
+
+#[test]
+fn who_approves_is_told_what_a_backup_of_some_tables_brings_back_and_what_not() {
+    let mut spec = small_spec();
+    spec["backup"]["scope"] = json!("Tables");
+    let Some(StepReport::Backup(mut backup)) = report(Step::Backup, start()) else { panic!() };
+    backup.backup.scope = "Tables".into();
+    backup.backup.tables = vec!["public.g".into()];
+    let reported = Ending::Reports(Box::new(StepReport::Backup(backup)), Outcome::Passed, "BackupProved");
+    let question = asked(World::new(&spec).ends(Step::Backup, &[reported])).status().awaiting.expect("a question").question;
+    for words in ["rows of the written tables only (public.g; backup.scope: Tables)", "and nothing else", "never a swap", "never restored"]
+    {
+        assert!(question.contains(words), "{words}: {question}");
+    }
+    let of_all = asked(World::new(&small_spec())).status().awaiting.expect("a question").question;
+    assert!(!of_all.contains("backup.scope"), "{of_all}");
+}

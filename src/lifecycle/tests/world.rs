@@ -5,8 +5,8 @@ use crate::api::spec::{Approval, ApprovalEntry, BackfillRun};
 use crate::api::status::{BackfillRunStatus, ConfigMapStatus, ReleaseStatus, Step};
 use crate::api::{FINALIZER, Phase};
 use crate::lifecycle::{
-    AdmissionObservation, Contents, Decision, Effect, FlagObservation, Observed, OperatorPolicy, ReleaseFound, StepObservation, TeamEnd,
-    decide, validate,
+    AdmissionObservation, CnpgBackup, Contents, Decision, Effect, FlagObservation, Observed, OperatorPolicy, Problem, ReleaseFound,
+    StepObservation, TeamEnd, decide, validate,
 };
 use crate::protocol::settings::annotations;
 use crate::protocol::{Outcome, Progress, StepReport, Verdict};
@@ -47,6 +47,8 @@ pub(super) struct World {
     pub(super) admission: Option<AdmissionObservation>,
     pub(super) release: Option<ReleaseStatus>,
     pub(super) config_maps: Option<Vec<ConfigMapStatus>>,
+    /// What is seen of the Backup that the run names.
+    pub(super) cnpg_backup: Option<Result<CnpgBackup, Problem>>,
     /// Approve whatever is asked.
     pub(super) approves: bool,
     jobs: BTreeMap<String, Job>,
@@ -66,6 +68,7 @@ impl World {
             admission: Some(AdmissionObservation::InForce),
             release: None,
             config_maps: None,
+            cnpg_backup: None,
             approves: true,
             jobs: BTreeMap::new(),
         }
@@ -98,6 +101,7 @@ impl World {
         observed.admission.clone_from(&self.admission);
         observed.release = self.release.clone().map(|status| Ok(ReleaseFound { status, ..ReleaseFound::default() }));
         observed.config_maps.clone_from(&self.config_maps);
+        observed.cnpg_backup.clone_from(&self.cnpg_backup);
         let Some(entry) = status.current_step.and_then(|s| status.steps.iter().find(|e| e.step == s)) else { return observed };
         observed.step = Some(self.observe_job(&entry.job_name));
         observed

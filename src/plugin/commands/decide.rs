@@ -86,7 +86,8 @@ async fn send(
     for _ in 0..TRIES {
         // A denial is about whatever comes of it.
         if decision == Approval::Approve {
-            now = looked_at(cluster, name, &shown, now).await?;
+            // A status is large: on the heap it is not part of every future that waits for this one.
+            now = Box::pin(looked_at(cluster, name, &shown, now)).await?;
         }
         if !same_question(&shown, &now) {
             return Err(PluginError::NotNow(format!("{name} has changed since it was shown: nothing was sent, review it again")));

@@ -245,11 +245,21 @@ fn backed_up(page: &mut Page, backup: &BackupStatus) {
     let proof = match backup.proof.as_str() {
         "Read" => "Read: every block was read back, and every table of the run is in it".to_owned(),
         "Restore" => "Restore: it was restored into a scratch server, and every table is as it was dumped".to_owned(),
+        "Reported" => "Reported: CloudNativePG says that it is completed; nobody has read it back".to_owned(),
         "" => "none".into(),
         other => text::line(other),
     };
     page.fact("proof", &proof);
-    page.fact("", &format!("sha256 {}", text::line(&backup.sha256)));
+    if !backup.scope.is_empty() {
+        let tables = text::line(&backup.tables.join(", "));
+        page.fact("scope", &format!("{}: a restore puts the rows of these back, and nothing else: {tables}", text::line(&backup.scope)));
+    }
+    for what in &backup.unproved {
+        page.fact("", &format!("not proved: {}", text::line(what)));
+    }
+    if !backup.sha256.is_empty() {
+        page.fact("", &format!("sha256 {}", text::line(&backup.sha256)));
+    }
     if !backup.restore_with.is_empty() {
         page.fact("restore with", &text::line(&backup.restore_with));
     }

@@ -1,12 +1,15 @@
 //! `pg_dump`, to a file, or through us to where no file can be.
 
 use super::error::BackupError;
-use crate::api::spec::DumpFormat;
+use crate::api::spec::{DumpFormat, Scope};
 use crate::destination::DestinationError;
+use crate::engine::sql::quote;
 use crate::postgres::clients::Dumper;
+use crate::postgres::table_sums::TableName;
 use crate::postgres::tools::{ToolLogin, complaint, drain, not_run};
 use crate::steps::StepContext;
 use crate::steps::backup_store::{BackupStore, LocalFile, ManifestFile, StoreError, Writer};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 use tokio::io::AsyncReadExt as _;
@@ -24,6 +27,10 @@ pub(super) struct Dump<'a> {
     pub dumper: &'a Dumper,
     /// Of the snapshot that is held open.
     pub snapshot: &'a str,
+    /// Tables whose rows it has.
+    pub tables: &'a [TableName],
+    /// Tables whose rows are left out.
+    pub others: &'a [TableName],
     /// The most that it may have.
     pub estimate_bytes: i64,
     /// Ends it: what is unfinished is taken back.
@@ -140,8 +147,25 @@ impl Dump<'_> {
             .arg(format!("--snapshot={}", self.snapshot))
             .arg(format!("--exclude-schema={}", self.context.input.spec.database.ledger_schema))
             .stderr(Stdio::piped());
+        if self.context.input.spec.backup.scope == Scope::Tables {
+            // Rows of no table.
+            command.arg("--no-blobs").args(without(self.others, self.tables));
+        }
         command
     }
+}
+
+/// The arguments that leave rows out. A schema of which no row is wanted is one pattern: a command line has an end.
+fn without(others: &[TableName], kept: &[TableName]) -> Vec<String> {
+    let wanted: BTreeSet<&str> = kept.iter().map(|table| table.schema.as_str()).collect();
+    let patterns: BTreeSet<String> = others
+        .iter()
+        .map(|table| {
+            let schema = quote(&table.schema);
+            if wanted.contains(table.schema.as_str()) { format!("{schema}.{}", quote(&table.name)) } else { format!("{schema}.*") }
+        })
+        .collect();
+    patterns.into_iter().map(|pattern| format!("--exclude-table-data={pattern}")).collect()
 }
 
 /// A `pg_dump` whose complaints are read while it runs. Dropping it kills it.

@@ -80,6 +80,52 @@ pub enum BackupError {
         /// Which.
         table: String,
     },
+    /// A dump of others is of another database.
+    #[error("{path} is a dump of the database {of}, and the run changes {database}: correct backup.existing.path")]
+    ExistingOfAnotherDatabase {
+        /// Where it is.
+        path: String,
+        /// The database that it is of.
+        of: String,
+        /// The database of the run.
+        database: String,
+    },
+    /// A dump of others is not all of the database.
+    #[error(
+        "{path} is not a dump of the whole database as it is now: {missing} is not in it, and a restore would take it away. Make a new one, without leaving anything out"
+    )]
+    ExistingIncomplete {
+        /// Where it is.
+        path: String,
+        /// What is missing.
+        missing: String,
+    },
+    /// A dump of others is of a format that a restore does not read.
+    #[error("{path} is of the format {format}: make one with pg_dump --format=custom, or --format=directory")]
+    ExistingFormat {
+        /// Where it is.
+        path: String,
+        /// The format.
+        format: String,
+    },
+    /// A dump of others is too old.
+    #[error(
+        "{path} was begun at {taken_at}, which is longer ago than backup.maxAge ({max_age}): make a new one and name it, or set a longer maxAge"
+    )]
+    ExistingTooOld {
+        /// Where it is.
+        path: String,
+        /// When it was begun.
+        taken_at: String,
+        /// How old it may be.
+        max_age: String,
+    },
+    /// A dump of others is not what its own manifest says.
+    #[error("{path} is not what the manifest beside it says: take the manifest away if it is of another dump")]
+    ExistingChanged {
+        /// Where it is.
+        path: String,
+    },
     /// Stopped from outside.
     #[error("stopped; the unfinished dump was removed")]
     Stopped,
@@ -118,6 +164,11 @@ impl BackupError {
             Self::DumpBlocked { .. } => "DumpBlocked",
             Self::TableMissing { .. } => "TableMissing",
             Self::TableNotInDump { .. } => "TableNotInDump",
+            Self::ExistingOfAnotherDatabase { .. } => "ExistingOfAnotherDatabase",
+            Self::ExistingIncomplete { .. } => "ExistingIncomplete",
+            Self::ExistingFormat { .. } => "ExistingFormat",
+            Self::ExistingTooOld { .. } => "ExistingTooOld",
+            Self::ExistingChanged { .. } => "ExistingChanged",
             Self::Stopped => "Stopped",
         }
     }
@@ -142,6 +193,11 @@ impl BackupError {
             | Self::Client(_)
             | Self::CompressionUnsupported { .. }
             | Self::DumpFailed { .. }
+            | Self::ExistingOfAnotherDatabase { .. }
+            | Self::ExistingIncomplete { .. }
+            | Self::ExistingFormat { .. }
+            | Self::ExistingTooOld { .. }
+            | Self::ExistingChanged { .. }
             | Self::TableMissing { .. }
             | Self::TableNotInDump { .. } => Outcome::Stalled,
         }

@@ -4,6 +4,7 @@
 
 mod dump;
 mod error;
+mod existing;
 mod progress;
 mod proof;
 mod retain;
@@ -12,6 +13,7 @@ mod snapshot;
 use super::backup_store::{BackupStore, Manifest, ManifestDatabase, ManifestFile, manifest};
 use super::session::{Role, Session};
 use super::{StepContext, StepEnd};
+use crate::api::spec::Scope;
 use crate::api::status::BackupStatus;
 use crate::postgres::clients::Dumper;
 use crate::postgres::table_sums::TableSum;
@@ -29,6 +31,12 @@ pub async fn run(context: &StepContext) -> StepEnd {
     match take(context).await {
         Ok((backup, removed)) => {
             let mut message = format!("{} bytes, read back to the last block: {}", backup.size_bytes, backup.path);
+            if !backup.unproved.is_empty() {
+                let _ = write!(message, ". It was made elsewhere: {}", backup.unproved.join("; "));
+            }
+            if !backup.scope.is_empty() {
+                let _ = write!(message, "; of the rows, only those of {}", backup.tables.join(", "));
+            }
             if removed > 0 {
                 let _ = write!(message, "; older backups removed: {removed}");
             }
@@ -50,6 +58,10 @@ pub async fn run(context: &StepContext) -> StepEnd {
 async fn take(context: &StepContext) -> Result<(BackupStatus, usize), BackupError> {
     let store = BackupStore::open(context)?;
     let session = Session::of(context, Role::Main)?;
+    if let Some(path) = context.input.spec.backup.existing.as_ref().and_then(|existing| existing.path.as_deref()) {
+        let proved = existing::prove(context, &store, &session, path);
+        return unless(&context.stop, proved).await.map(|backup| (backup, 0));
+    }
     let login = ToolLogin::new(&session.credentials, &session.options, &context.paths.scratch)?;
     let (stop, backup) = (&context.stop, &context.input.spec.backup);
     let prepared = async {
@@ -64,7 +76,8 @@ async fn take(context: &StepContext) -> Result<(BackupStatus, usize), BackupErro
     let (tables, files) = both(context, &session, &login, &dumper, &mut snapshot, &store, &name).await?;
     // Proved under its unfinished name; the manifest last: what has one is a backup, whenever we die.
     let proved = async {
-        proof::prove(&store, &name, backup.format, &files, &snapshot.tables).await?;
+        let unfinished = store.destination().unfinished(&name);
+        proof::prove(&store, (&name, &unfinished), backup.format, &files, &snapshot.tables).await?;
         store.destination().settle(&name)?;
         let manifest = described(context, &store, &snapshot, &dumper, tables, files);
         store.put_manifest(&name, &manifest).await?;
@@ -99,7 +112,8 @@ async fn both(
     let end = context.stop.child_token();
     let id = snapshot.id.clone();
     let estimate = snapshot.estimate_bytes;
-    let dump = Dump { context, login, dumper, snapshot: &id, estimate_bytes: estimate, end: &end };
+    let (wanted, others) = (snapshot.tables.clone(), std::mem::take(&mut snapshot.others.tables));
+    let dump = Dump { context, login, dumper, snapshot: &id, tables: &wanted, others: &others, estimate_bytes: estimate, end: &end };
     let (tables, files) = tokio::join!(
         async {
             let sums = unless(&end, snapshot.sums()).await;
@@ -140,6 +154,8 @@ fn described(
         run_uid: context.input.run.uid.clone(),
         sha256: manifest::sha256_of(&files),
         format: context.input.spec.backup.format,
+        scope: context.input.spec.backup.scope,
+        leads_out: snapshot.others.keys.clone(),
         compression: dumper.compression,
         encrypted_for: store.encrypted_for(),
         restore_with: dumper.restore_with(),
@@ -155,6 +171,7 @@ fn described(
         taken_at: snapshot.taken_at,
         tables,
         origin: Some(snapshot.origin.clone()),
+        existing: false,
     }
 }
 
@@ -165,6 +182,8 @@ fn status(store: &BackupStore, manifest: &Manifest, dumper: &Dumper, name: Strin
         size_bytes: manifest.files.iter().map(|file| file.size).sum(),
         sha256: manifest.sha256.clone(),
         format: manifest.format.name().into(),
+        scope: if manifest.scope == Scope::Tables { manifest.scope.name().into() } else { String::new() },
+        tables: if manifest.scope == Scope::Tables { named(manifest) } else { Vec::new() },
         compression: manifest.compression.name().into(),
         encrypted_for: manifest.encrypted_for.clone().unwrap_or_default(),
         client: dumper.why.clone(),
@@ -174,5 +193,13 @@ fn status(store: &BackupStore, manifest: &Manifest, dumper: &Dumper, name: Strin
         taken_at: Some(manifest.taken_at),
         proof: "Read".into(),
         restore_with: manifest.restore_with.clone(),
+        ..BackupStatus::default()
     }
+}
+
+/// At most so many tables are named in the status; the manifest has them all.
+const NAMED: usize = 50;
+
+fn named(manifest: &Manifest) -> Vec<String> {
+    manifest.tables.iter().map(|sum| sum.table.clone()).take(NAMED).collect()
 }

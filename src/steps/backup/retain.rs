@@ -1,5 +1,6 @@
 //! Old backups go, once a new one is proved: all but the last few of the same database.
 
+use crate::api::spec::Scope;
 use crate::destination::Stored;
 use crate::steps::backup_store::{BackupStore, Manifest, StoreError, manifest};
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ pub(super) async fn prune(store: &BackupStore, newest: &Manifest, last: i32, in_
     for dump in listed.iter().filter_map(|file| manifest::dump_of_manifest(&file.name)) {
         // One that cannot be read tells nothing about its dump, so that is left alone.
         let Ok(manifest) = store.manifest(&dump).await else { continue };
-        if manifest.database.id == newest.database.id && is_whole(&dump, &manifest, &sizes) {
+        if manifest.database.id == newest.database.id && holds_as_much(newest, &manifest) && is_whole(&dump, &manifest, &sizes) {
             good.push((manifest.taken_at, dump));
         }
     }
@@ -31,6 +32,12 @@ pub(super) async fn prune(store: &BackupStore, newest: &Manifest, last: i32, in_
         }
     }
     Ok(removed)
+}
+
+/// A backup of some tables is none of the database: neither makes the other one go.
+fn holds_as_much(newest: &Manifest, other: &Manifest) -> bool {
+    let names = |manifest: &Manifest| -> Vec<String> { manifest.tables.iter().map(|sum| sum.table.clone()).collect() };
+    newest.scope == other.scope && (newest.scope == Scope::Database || names(newest) == names(other))
 }
 
 fn is_whole(dump: &str, manifest: &Manifest, sizes: &BTreeMap<&str, i64>) -> bool {

@@ -1,6 +1,7 @@
 //! The snapshot that dump and sums are read from, held open by one idle transaction.
 
 use super::error::BackupError;
+use crate::api::spec::Scope;
 use crate::postgres::origin::Origin;
 use crate::postgres::table_sums::{self, TableName, TableSum};
 use crate::postgres::{ServerFacts, database_id, facts};
@@ -24,11 +25,33 @@ const ROLES: &str = "
     SELECT DISTINCT pg_get_userbyid(refobjid)::text FROM pg_shdepend
     WHERE refclassid = 'pg_authid'::regclass AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1";
 
+/// What a dump of scope `Tables` leaves out.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    /// The tables whose rows are not in it.
+    pub tables: Vec<TableName>,
+    /// Foreign keys of the tables whose rows are in it, to such tables: as the archive's list names them.
+    pub keys: Vec<String>,
+}
+
+/// A key of a partitioned table is one of the table, and its rows are those of the partitions.
+const LEADS_OUT: &str = "
+    WITH dumped AS (SELECT name::regclass AS oid FROM unnest($1::text[]) AS name),
+         family AS (SELECT oid FROM dumped UNION SELECT p.relid FROM dumped, pg_partition_ancestors(dumped.oid) AS p (relid))
+    SELECT entry || ' ' || pg_get_userbyid(c.relowner)
+    FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
+         LATERAL (VALUES ('FK CONSTRAINT ' || n.nspname || ' ' || c.relname || ' ' || f.conname),
+                         ('COMMENT ' || n.nspname || ' CONSTRAINT ' || quote_ident(f.conname) || ' ON ' || quote_ident(c.relname))) AS e (entry)
+    WHERE f.contype = 'f' AND f.conrelid IN (SELECT oid FROM family) AND f.confrelid NOT IN (SELECT oid FROM family) ORDER BY 1 DESC";
+
 /// An exported snapshot.
 pub(super) struct Snapshot {
     connection: Option<PgConnection>,
-    /// The tables whose rows the dump must have: all that are measured, and those that the run names.
+    /// The tables whose rows the dump must have: all that are measured, and those that the run names; of scope `Tables`, those
+    /// that it writes.
     pub tables: Vec<TableName>,
+    /// Of scope `Tables`: those whose rows it must not have, and what is then said of its own.
+    pub others: Others,
     /// What `pg_dump --snapshot` takes.
     pub id: String,
     /// Position in the write-ahead log.
@@ -69,19 +92,12 @@ impl Snapshot {
         let database_id = database_id(&mut connection, &server).await?;
         let settings: Vec<(String, String)> = sqlx::query_as(SETTINGS).fetch_all(&mut connection).await?;
         let roles: Vec<String> = sqlx::query_scalar(ROLES).fetch_all(&mut connection).await?;
-        let mut tables = table_sums::tables(&mut connection, &context.input.spec.database.ledger_schema).await?;
-        for table in run_tables::named(&context.input.spec) {
-            let found = run_tables::resolve(&mut connection, table).await?;
-            if found.is_empty() {
-                return Err(BackupError::TableMissing { table: table.to_owned() });
-            }
-            // A table of an extension is not measured, and is not in a dump: the proof then says so.
-            tables.extend(found);
-        }
-        tables.sort();
-        tables.dedup();
+        let (tables, others) = tables(context, &mut connection).await?;
+        let estimated = (context.input.spec.backup.scope == Scope::Tables).then_some(tables.as_slice());
+        let estimate_bytes = run_tables::dump_estimate(&mut connection, estimated).await?;
         Ok(Self {
             tables,
+            others,
             id: row.try_get("id")?,
             lsn: row.try_get("lsn")?,
             taken_at: Timestamp::from_microsecond(micros).unwrap_or_else(|_| Timestamp::now()),
@@ -90,12 +106,12 @@ impl Snapshot {
             database_id,
             settings: settings.into_iter().collect(),
             roles,
-            estimate_bytes: run_tables::dump_estimate(&mut connection).await?,
+            estimate_bytes,
             connection: Some(connection),
         })
     }
 
-    /// Measures every table of the dump.
+    /// Measures every table whose rows are in the dump.
     pub async fn sums(&mut self) -> Result<Vec<TableSum>, BackupError> {
         let Some(connection) = &mut self.connection else { return Ok(Vec::new()) };
         Ok(table_sums::measure(connection, &self.tables).await?)
@@ -108,4 +124,29 @@ impl Snapshot {
             let _ = connection.close().await;
         }
     }
+}
+
+/// The tables whose rows the dump must have, and those whose rows it must not have.
+async fn tables(context: &StepContext, connection: &mut PgConnection) -> Result<(Vec<TableName>, Others), BackupError> {
+    let spec = &context.input.spec;
+    let mut all = table_sums::tables(connection, &spec.database.ledger_schema).await?;
+    if spec.backup.scope == Scope::Tables {
+        let written = run_tables::resolve_written(connection, spec).await?;
+        let tables = written.map_err(|table| BackupError::TableMissing { table })?;
+        all.retain(|table| !tables.contains(table));
+        let names: Vec<&str> = tables.iter().map(|table| table.quoted.as_str()).collect();
+        let keys = sqlx::query_scalar(LEADS_OUT).bind(&names).fetch_all(connection).await?;
+        return Ok((tables, Others { tables: all, keys }));
+    }
+    for table in run_tables::named(spec) {
+        let found = run_tables::resolve(connection, table).await?;
+        if found.is_empty() {
+            return Err(BackupError::TableMissing { table: table.to_owned() });
+        }
+        // A table of an extension is not measured, and is not in a dump: the proof then says so.
+        all.extend(found);
+    }
+    all.sort();
+    all.dedup();
+    Ok((all, Others::default()))
 }

@@ -1,6 +1,6 @@
 //! The manifest beside a dump: what was dumped, and what its files must be.
 
-use crate::api::spec::{Compression, DumpFormat};
+use crate::api::spec::{Compression, DumpFormat, Scope};
 use crate::postgres::origin::Origin;
 use crate::postgres::table_sums::TableSum;
 use jiff::Timestamp;
@@ -24,6 +24,12 @@ pub struct Manifest {
     /// The archive.
     #[serde(default)]
     pub format: DumpFormat,
+    /// What of the database it holds.
+    #[serde(default)]
+    pub scope: Scope,
+    /// Of scope `Tables`: foreign keys of its tables whose other side has no rows in it, and their comments, as the archive's list names them. No copy can be made with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leads_out: Vec<String>,
     /// How it is compressed.
     #[serde(default)]
     pub compression: Compression,
@@ -44,11 +50,22 @@ pub struct Manifest {
     pub lsn: String,
     /// When the snapshot was taken.
     pub taken_at: Timestamp,
+    /// True for a dump that was made elsewhere. Where nobody measured its tables then, `tables` is empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub existing: bool,
     /// Every table with its sum.
     pub tables: Vec<TableSum>,
     /// What a server must be like for the dump to fit it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+}
+
+impl Manifest {
+    /// True where nobody knows what the tables held when they were dumped.
+    #[must_use]
+    pub fn is_unmeasured(&self) -> bool {
+        self.existing && self.tables.is_empty()
+    }
 }
 
 /// The database of a dump.

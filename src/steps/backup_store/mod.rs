@@ -19,6 +19,7 @@ pub use proved::ProvedDump;
 pub use writer::Writer;
 
 use super::StepContext;
+use crate::api::status::BackupStatus;
 use crate::destination::{Destination, DestinationError, Mounts, Reader, S3Files};
 use cipher::Cipher;
 use jiff::Timestamp;
@@ -251,7 +252,19 @@ impl BackupStore {
     /// # Errors
     /// [`DestinationError`]; one that is malformed is `BackupUnreadable`.
     pub async fn manifest(&self, dump: &str) -> Result<Manifest, DestinationError> {
-        let bytes = self.destination.get(&manifest::name(dump), MANIFEST_MOST).await?;
+        self.manifest_in(&manifest::name(dump)).await
+    }
+
+    /// Reads the manifest of a proved backup: beside the dump, or where the run has written it for a dump of others.
+    ///
+    /// # Errors
+    /// As [`BackupStore::manifest`].
+    pub async fn manifest_of(&self, backup: &BackupStatus) -> Result<Manifest, DestinationError> {
+        if backup.manifest.is_empty() { self.manifest(&backup.file).await } else { self.manifest_in(&backup.manifest).await }
+    }
+
+    async fn manifest_in(&self, file: &str) -> Result<Manifest, DestinationError> {
+        let bytes = self.destination.get(file, MANIFEST_MOST).await?;
         serde_json::from_slice(&bytes).map_err(|e| DestinationError::BackupUnreadable(e.into()))
     }
 

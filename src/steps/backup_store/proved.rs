@@ -24,7 +24,7 @@ impl ProvedDump {
         let store = BackupStore::open(context)?;
         let backup = named(context)?;
         let path = || store.destination().shown(&backup.file);
-        let beside = store.manifest(&backup.file).await;
+        let beside = store.manifest_of(backup).await;
         if let Ok(other) = beside.as_ref()
             && !backup.database_id.is_empty()
             && !other.database.id.is_empty()
@@ -67,6 +67,6 @@ impl BackupStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn proved_manifest(context: &StepContext) -> Result<Manifest, StoreError> {
-        Ok(Self::open(context)?.manifest(&named(context)?.file).await?)
+        Ok(Self::open(context)?.manifest_of(named(context)?).await?)
     }
 }

@@ -18,6 +18,7 @@ mod ways_back;
 use super::session::{Role, Session, SessionError};
 use super::{StepContext, StepEnd, run_tables};
 use crate::api::Phase;
+use crate::api::spec::Scope;
 use crate::api::status::DatabaseStatus;
 use crate::engine::ledger::already_applied;
 use crate::engine::sql::CheckQuery;
@@ -72,7 +73,7 @@ async fn check(context: &StepContext, findings: &mut Findings, report: &mut Pref
     backfill::check(context, &mut reader, &mut connection, findings).await?;
     capture::check(context, &mut connection, findings).await?;
     rights::check(context, &mut connection, &server.role, findings).await?;
-    report.dump_estimate_bytes = run_tables::dump_estimate(&mut connection).await?;
+    report.dump_estimate_bytes = dump_estimate(context, &mut connection).await?;
     if let Some(store) = &store {
         space::free(context, store, report.dump_estimate_bytes, findings);
     }
@@ -99,6 +100,16 @@ async fn check(context: &StepContext, findings: &mut Findings, report: &mut Pref
     let applied = already_applied(&mut connection, schema, &input.run, &input.spec_hash).await;
     report.already_applied = applied.map_err(|error| Cut::Lost(error.to_string()))?.is_some();
     Ok(())
+}
+
+/// Of scope `Tables`: of those. What a missing table is, another check says.
+async fn dump_estimate(context: &StepContext, connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    let spec = &context.input.spec;
+    let tables = match spec.backup.scope {
+        Scope::Tables => Some(run_tables::resolve_written(connection, spec).await?.unwrap_or_default()),
+        Scope::Database => None,
+    };
+    run_tables::dump_estimate(connection, tables.as_deref()).await
 }
 
 /// The first contact: a server that cannot be reached at all is a matter of the spec, not of patience.

@@ -59,6 +59,9 @@ pub(super) fn free(context: &StepContext, store: &BackupStore, estimate: i64, fi
         Destination::Volume(volume) => volume,
         Destination::S3(_) => return scratch(context, estimate, findings),
     };
+    if context.input.spec.backup.existing.is_some() && wanted == "Auto" {
+        return findings.passed("free-space", "the backup is there already (backup.existing): only the plan file is written");
+    }
     let Ok(free) = volume.free() else {
         findings.inconclusive("free-space", "the volume does not say how much space is free");
         return;

@@ -2,12 +2,12 @@
 
 use super::findings::Findings;
 use super::{Cut, unmeasured};
-use crate::api::spec::{RestoreMode, RollbackMethod};
+use crate::api::spec::{RestoreMode, RollbackMethod, Scope};
 use crate::postgres::ConnectError;
-use crate::protocol::{RESTORE_IN_PLACE, RESTORE_SWAP, UNDO};
-use crate::steps::restore::obstacles;
+use crate::protocol::{RESTORE_IN_PLACE, RESTORE_SWAP, RESTORE_TABLES, UNDO};
+use crate::steps::restore::{self, Beside};
 use crate::steps::session::{Role, Session, SessionError};
-use crate::steps::{StepContext, capture};
+use crate::steps::{StepContext, capture, run_tables};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Row as _};
 
@@ -54,21 +54,31 @@ pub(super) async fn check(context: &StepContext, connection: &mut PgConnection, 
     if spec.backfill.sql.is_some() || capture::of(context).is_some() {
         ways.push(UNDO.to_owned());
     }
-    let beside = beside(context).await?;
-    if beside.is_empty() {
+    if spec.backup.existing.as_ref().is_some_and(|existing| existing.cnpg_backup.is_some()) {
+        let message = "Undo only: the backup is CloudNativePG's, which the operator can neither read nor restore";
+        findings.inconclusive(NAME, message);
+        return Ok(ways);
+    }
+    let Beside { obstacles, room } = beside(context).await?;
+    if obstacles.is_empty() {
         ways.push(RESTORE_SWAP.to_owned());
     } else {
-        closed.push(format!("no restore beside the database: {}", beside.join("; ")));
+        closed.push(format!("no restore beside the database: {}", obstacles.join("; ")));
     }
-    match in_place(context, connection).await {
-        Ok(None) => ways.push(RESTORE_IN_PLACE.to_owned()),
+    let (way, in_place) = match spec.backup.scope {
+        Scope::Database => (RESTORE_IN_PLACE, in_place(context, connection).await),
+        Scope::Tables => (RESTORE_TABLES, into_tables(context, connection).await),
+    };
+    match in_place {
+        Ok(None) => ways.push(way.to_owned()),
         Ok(Some(why)) => closed.push(why),
         Err(error) => return unmeasured(&error, NAME, findings).map(|()| ways),
     }
-    let restores: Vec<&str> = [RESTORE_SWAP, RESTORE_IN_PLACE].into_iter().filter(|way| ways.iter().any(|w| w == way)).collect();
+    let restores: Vec<&str> =
+        [RESTORE_SWAP, RESTORE_IN_PLACE, RESTORE_TABLES].into_iter().filter(|way| ways.iter().any(|w| w == way)).collect();
     let wanted = match spec.rollback.restore {
         Some(RestoreMode::Swap) => restores.contains(&RESTORE_SWAP),
-        Some(RestoreMode::InPlace) => restores.contains(&RESTORE_IN_PLACE),
+        Some(RestoreMode::InPlace) => restores.contains(&way),
         None => spec.rollback.method != RollbackMethod::Restore || !restores.is_empty(),
     };
     if !wanted || ways.is_empty() {
@@ -76,7 +86,9 @@ pub(super) async fn check(context: &StepContext, connection: &mut PgConnection, 
     } else if restores.is_empty() {
         findings.inconclusive(NAME, format!("{} only; {}", ways.join(", "), closed.join(". ")));
     } else if closed.is_empty() {
-        findings.passed(NAME, ways.join(", "));
+        findings.passed(NAME, format!("{}. {RESTORE_SWAP}: {room}", ways.join(", ")));
+    } else if restores.contains(&RESTORE_SWAP) {
+        findings.passed(NAME, format!("{}. {RESTORE_SWAP}: {room}. {}", ways.join(", "), closed.join(". ")));
     } else {
         findings.passed(NAME, format!("{}; {}", ways.join(", "), closed.join(". ")));
     }
@@ -84,19 +96,25 @@ pub(super) async fn check(context: &StepContext, connection: &mut PgConnection, 
 }
 
 /// What stands in the way of a restore beside the database, asked as the role that would make it.
-async fn beside(context: &StepContext) -> Result<Vec<String>, Cut> {
+async fn beside(context: &StepContext) -> Result<Beside, Cut> {
+    let impossible = |obstacle: String| Ok(Beside { obstacles: vec![obstacle], ..Beside::default() });
+    if context.input.spec.backup.scope == Scope::Tables {
+        return impossible("no database can be made of the rows of some tables (backup.scope: Tables)".into());
+    }
     let asked = async {
         let main = Session::of(context, Role::Main)?;
-        Session::of(context, Role::Restore)?.to(&main.credentials.database).connect().await
+        let session = Session::of(context, Role::Restore)?.to(&main.credentials.database);
+        let connection = session.connect().await?;
+        Ok((session, connection))
     };
-    let mut connection = match asked.await {
-        Ok(connection) => connection,
+    let (session, mut connection) = match asked.await {
+        Ok(asked) => asked,
         Err(SessionError::Connect(ConnectError::ServerNotReady { detail })) => return Err(Cut::Lost(detail)),
-        Err(error) => return Ok(vec![error.to_string()]),
+        Err(error) => return impossible(error.to_string()),
     };
-    let obstacles = obstacles(&mut connection).await?;
+    let found = restore::beside(context, &session, &mut connection).await?;
     let _ = connection.close().await;
-    Ok(obstacles)
+    Ok(found)
 }
 
 /// Why the dump cannot be restored in place.
@@ -110,5 +128,29 @@ async fn in_place(context: &StepContext, connection: &mut PgConnection) -> Resul
     Ok(Some(format!(
         "a restore in place would have to drop and make what does not belong to {role} ({foreign}: {}): make it the owner, or a member of the owning roles (GRANT owner TO {role};)",
         which.join(", ")
+    )))
+}
+
+/// To put rows back one must own the tables, and those that refer to them: foreign keys are taken off and put on again.
+const FOREIGN_TABLES: &str = "
+    WITH wanted AS (SELECT name::regclass::oid AS oid FROM unnest($1::text[]) AS name),
+         family AS (SELECT oid FROM wanted UNION SELECT p.relid::oid FROM wanted, pg_partition_ancestors(wanted.oid) AS p (relid)),
+         touched AS (SELECT oid FROM wanted UNION SELECT f.conrelid FROM pg_constraint f WHERE f.contype = 'f' AND f.conparentid = 0
+           AND (f.confrelid IN (SELECT oid FROM family) OR f.conrelid IN (SELECT oid FROM family)))
+    SELECT c.oid::regclass::text FROM touched JOIN pg_class c USING (oid) WHERE NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1";
+
+/// Why the rows of the tables cannot be put back.
+async fn into_tables(context: &StepContext, connection: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
+    // A missing table is a check of its own.
+    let tables = run_tables::resolve_written(connection, &context.input.spec).await?.unwrap_or_default();
+    let names: Vec<&str> = tables.iter().map(|table| table.quoted.as_str()).collect();
+    let foreign: Vec<String> = sqlx::query_scalar(FOREIGN_TABLES).bind(&names).fetch_all(&mut *connection).await?;
+    if foreign.is_empty() {
+        return Ok(None);
+    }
+    let role: String = sqlx::query_scalar("SELECT quote_ident(current_user)").fetch_one(connection).await?;
+    Ok(Some(format!(
+        "rows cannot be put back into tables whose foreign keys do not belong to {role} ({}): make it the owner, or a member of the owning roles (GRANT owner TO {role};)",
+        foreign.join(", ")
     )))
 }

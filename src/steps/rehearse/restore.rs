@@ -5,6 +5,7 @@ use super::error::RehearsalError;
 use super::server::ScratchServer;
 use super::space;
 use crate::api::quantity;
+use crate::api::spec::Scope;
 use crate::postgres::archive::{self, Archive, Entry};
 use crate::postgres::clients;
 use crate::postgres::restore_exit::is_harmless;
@@ -26,8 +27,10 @@ pub(super) struct Contents {
 }
 
 /// Chooses the entries, after a look whether the server has the extensions that they need.
-pub(super) async fn choose(dump: &Dump, server: &ScratchServer) -> Result<Contents, RehearsalError> {
-    let entries = archive::list(Archive::File(dump.path())).await?;
+pub(super) async fn choose(dump: &Dump, server: &ScratchServer, ledger: &str) -> Result<Contents, RehearsalError> {
+    let mut entries = archive::list(Archive::File(dump.path())).await?;
+    // One that was made elsewhere may have it; the copy gets a ledger of its own.
+    entries.retain(|entry| !entry.is_of_schema(ledger));
     let mut connection = server.connection().await?;
     let available: Vec<String> = sqlx::query_scalar("SELECT name::text FROM pg_available_extensions").fetch_all(&mut connection).await?;
     let _ = connection.close().await;
@@ -35,14 +38,30 @@ pub(super) async fn choose(dump: &Dump, server: &ScratchServer) -> Result<Conten
     if !missing.is_empty() {
         return Err(RehearsalError::ExtensionMissing { missing: missing.join(", ") });
     }
+    let (without_rows, entries): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| asks_for_rows(entry, dump));
     let (left_out, restored): (Vec<&Entry>, Vec<&Entry>) =
-        entries.iter().partition(|entry| NEVER.iter().any(|kind| entry.what.starts_with(kind)));
+        entries.into_iter().partition(|entry| NEVER.iter().any(|kind| entry.what.starts_with(kind)));
     let mut remarks = Vec::new();
+    if dump.manifest.scope == Scope::Tables {
+        remarks.push(format!("the backup has the rows of {} tables only, with every definition", dump.manifest.tables.len()));
+    }
+    if !without_rows.is_empty() {
+        remarks.push(format!(
+            "{} foreign keys and materialized views are not made: they ask for rows that the backup does not have",
+            without_rows.iter().filter(|entry| !entry.what.starts_with("COMMENT ")).count()
+        ));
+    }
     if !left_out.is_empty() {
         remarks.push(format!("{} subscriptions and user mappings are not restored: they lead to other servers", left_out.len()));
     }
     let list = restored.iter().map(|entry| entry.line.as_str()).collect::<Vec<_>>().join("\n");
     Ok(Contents { list, remarks })
+}
+
+/// True for what cannot be made of some tables' rows.
+fn asks_for_rows(entry: &Entry, dump: &Dump) -> bool {
+    let views = dump.manifest.scope == Scope::Tables && entry.what.starts_with("MATERIALIZED VIEW DATA ");
+    views || dump.manifest.leads_out.iter().any(|key| entry.what == key.replace(['\n', '\r'], " "))
 }
 
 /// `EXTENSION - pgcrypto ` and the owner's name, which is empty.

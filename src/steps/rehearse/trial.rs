@@ -3,7 +3,7 @@
 use super::error::RehearsalError;
 use super::server::ScratchServer;
 use crate::api::duration;
-use crate::api::spec::{DriftMode, SqlBackfill, Throttle};
+use crate::api::spec::{DriftMode, Scope, SqlBackfill, Throttle};
 use crate::api::status::{CheckResult, CheckStatus, PlanStatus, ResultStatus};
 use crate::api::{Phase, spec::BackfillRunSpec};
 use crate::engine::apply::{self, ApplyOptions, Ending, Observer, Retries};
@@ -31,6 +31,11 @@ pub(super) struct Trial {
 pub(super) fn why_not(spec: &BackfillRunSpec) -> Option<&'static str> {
     if spec.backup.rehearsal.as_ref().is_some_and(|rehearsal| !rehearsal.apply_plan) {
         return Some("the plan was not applied on the copy (backup.rehearsal.applyPlan: false)");
+    }
+    if spec.backup.scope == Scope::Tables {
+        return Some(
+            "the plan was not applied on the copy: it has the rows of the written tables only (backup.scope: Tables), and a plan and its checks may read others",
+        );
     }
     if spec.backfill.sql.is_none() {
         return Some("a script is not run on the copy: no pod but the rehearsal's own reaches it");

@@ -34,8 +34,8 @@ const EXTENSION_TABLES: &str = "SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE SE
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_depend e ON e.objid = c.oid \
      WHERE e.classid = 'pg_class'::regclass AND e.deptype = 'e' AND c.relkind IN ('r', 'p', 'S')";
 
-/// Chooses the entries to restore.
-pub(super) async fn choose(connection: &mut PgConnection, entries: &[Entry]) -> Result<Contents, RestoreError> {
+/// Chooses the entries to restore. A dump that was made elsewhere may have the ledger in it, which is never restored.
+pub(super) async fn choose(connection: &mut PgConnection, entries: &[Entry], ledger: &str) -> Result<Contents, RestoreError> {
     let mut kept = Vec::new();
     for (kind, query) in KEPT {
         let names: Vec<String> = sqlx::query_scalar(*query).fetch_all(&mut *connection).await?;
@@ -59,7 +59,7 @@ pub(super) async fn choose(connection: &mut PgConnection, entries: &[Entry]) -> 
         let what = format!("{what} ");
         NEVER.iter().any(|prefix| what.starts_with(prefix)) || kept.iter().any(|prefix| what.starts_with(prefix.as_str()))
     };
-    let list: Vec<&str> = entries.iter().filter(|e| !stays(&e.what)).map(|e| e.line.as_str()).collect();
+    let list: Vec<&str> = entries.iter().filter(|e| !stays(&e.what) && !e.is_of_schema(ledger)).map(|e| e.line.as_str()).collect();
     let schemas =
         entries.iter().filter_map(|e| e.what.strip_prefix("SCHEMA - ")?.rsplit_once(' ')).map(|(name, _)| name.to_owned()).collect();
     Ok(Contents { list: list.join("\n"), schemas })

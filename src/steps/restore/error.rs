@@ -50,6 +50,14 @@ pub enum RestoreError {
         /// Tables of the account as it is now.
         tables: String,
     },
+    /// A table into which rows are put back is not there.
+    #[error(
+        "{table} is not there any more, and a backup of scope Tables is put back into the tables that are there: make it again by its definition in the dump (pg_restore --schema-only --table), or set spec.abandon: true to give the way back up"
+    )]
+    TableGone {
+        /// Which.
+        table: String,
+    },
     /// A database beside the old one is not possible.
     #[error("a restore beside the old database is not possible: {}. Set that right, or set spec.abandon: true and restore by hand", .0.join("; "))]
     SwapImpossible(Vec<String>),
@@ -102,6 +110,7 @@ impl RestoreError {
             Self::RestoreRefused { .. } => "RestoreRefused",
             Self::LossUnknown(error) => error.reason(),
             Self::LossChanged { .. } => "LossChanged",
+            Self::TableGone { .. } => "TableGone",
             Self::SwapImpossible(_) => "SwapImpossible",
             Self::DatabaseInTheWay { .. } => "DatabaseInTheWay",
             Self::SessionsRemain { .. } => "SessionsRemain",
@@ -127,6 +136,7 @@ impl RestoreError {
             | Self::Archive(_)
             | Self::PreparationFailed(_)
             | Self::ScratchUnwritable(_)
+            | Self::TableGone { .. }
             | Self::SwapImpossible(_)
             | Self::DatabaseInTheWay { .. }
             | Self::SessionsRemain { .. }

@@ -6,15 +6,18 @@
 
 use super::error::RestoreError;
 use super::script::Script;
-use super::{analyze, checks, contents, fence, measured, stream};
+use super::{analyze, checks, contents, fence, measured, stream, tables};
+use crate::api::spec::Scope;
 use crate::api::status::CheckStatus;
-use crate::postgres::archive::{self, Archive};
+use crate::postgres::archive::{self, Archive, Entry};
+use crate::postgres::table_sums::TableSum;
 use crate::postgres::tools::ToolLogin;
 use crate::postgres::{facts, table_sums};
 use crate::steps::StepContext;
-use crate::steps::backup_store::ProvedDump;
+use crate::steps::backup_store::{Manifest, ProvedDump, StoreError};
 use crate::steps::session::{Role, Session};
 use rand::Rng as _;
+use sqlx::PgConnection;
 use std::time::Duration;
 
 /// Locks are waited for at most 5 s at a time: longer, and the application would queue up behind us. So there are
@@ -39,12 +42,26 @@ pub(super) async fn restore(context: &StepContext) -> Result<Vec<CheckStatus>, R
     super::as_approved(context).await?;
     let server = facts(&mut connection).await?;
     let entries = archive::list(Archive::File(dump.path())).await?;
-    let contents = contents::choose(&mut connection, &entries).await?;
+    let measured_now = match manifest.as_ref().filter(|manifest| manifest.is_unmeasured()) {
+        Some(_) => in_dump(&mut connection, ledger, &entries).await?,
+        None => Vec::new(),
+    };
+    let known = manifest.as_ref().map(|m| m.tables.as_slice()).unwrap_or_default();
+    let tables = if measured_now.is_empty() { known } else { &measured_now };
+    let sums_of = if has_sums { tables } else { &[] };
+    let (contents, before, after) = if of_tables(context, manifest.as_ref())? {
+        let list = tables::entries(&mut connection, &entries, tables).await?;
+        let script = tables::Script { ledger, run_uid: uid, tables, fence: &fence, has_sums };
+        (list, script.before(), script.after())
+    } else {
+        let contents = contents::choose(&mut connection, &entries, ledger).await?;
+        let script = Script { ledger, run_uid: uid, schemas: &contents.schemas, fence: &fence, sums_of };
+        (contents.list, script.before(), script.after())
+    };
     let list = context.paths.scratch.join("restore.list");
-    std::fs::write(&list, &contents.list).map_err(RestoreError::ScratchUnwritable)?;
-    let tables = manifest.as_ref().map(|m| m.tables.as_slice()).unwrap_or_default();
-    let script = Script { ledger, run_uid: uid, schemas: &contents.schemas, fence: &fence, sums_of: if has_sums { tables } else { &[] } };
-    let stream = stream::Stream { context, login: &login, list: &list, dump: dump.path(), script: &script, server_major: server.major() };
+    std::fs::write(&list, &contents).map_err(RestoreError::ScratchUnwritable)?;
+    let dump = dump.path();
+    let stream = stream::Stream { context, login: &login, list: &list, dump, before, after, server_major: server.major() };
     with_retries(&stream).await?;
     // The application may write again: what the transaction measured counts, where the ledger could take it.
     let sums = match table_sums::recorded(&mut connection, ledger, uid, "Restored").await {
@@ -53,6 +70,26 @@ pub(super) async fn restore(context: &StepContext) -> Result<Vec<CheckStatus>, R
     };
     analyze(&mut connection).await;
     Ok(checks(manifest.as_ref(), &sums))
+}
+
+/// The tables that are there and in the dump, where nobody knows what they held: what is restored is measured, so that a second
+/// attempt finds that it was.
+async fn in_dump(connection: &mut PgConnection, ledger: &str, entries: &[Entry]) -> Result<Vec<TableSum>, sqlx::Error> {
+    let mut tables = table_sums::tables(connection, ledger).await?;
+    tables.retain(|t| entries.iter().any(|e| e.is_data_of(&t.schema, &t.name, &t.owner)));
+    Ok(tables.into_iter().map(|t| TableSum { table: t.quoted, rows: 0, digest: String::new() }).collect())
+}
+
+/// True for a dump of some tables' rows, which only its manifest names.
+fn of_tables(context: &StepContext, manifest: Option<&Manifest>) -> Result<bool, StoreError> {
+    let proved = context.input.backup.as_ref();
+    match manifest {
+        Some(manifest) => Ok(manifest.scope == Scope::Tables),
+        None if proved.is_some_and(|backup| backup.scope == Scope::Tables.name()) => {
+            Err(StoreError::ManifestMissing { path: proved.map(|backup| backup.path.clone()).unwrap_or_default() })
+        }
+        None => Ok(false),
+    }
 }
 
 async fn with_retries(stream: &stream::Stream<'_>) -> Result<(), RestoreError> {

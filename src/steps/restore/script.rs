@@ -126,31 +126,38 @@ impl Script<'_> {
 
     /// What goes between the dump and its COMMIT: what is there now, and that it happened.
     pub(super) fn after(&self) -> String {
-        let (ledger, uid) = (quote(self.ledger), literal(self.run_uid));
         let mut statements = vec![String::new(), format!("{};", table_sums::SETTINGS)];
-        if !self.sums_of.is_empty() {
-            statements.push(format!("DELETE FROM {ledger}.table_sums WHERE run_uid = {uid} AND moment = 'Restored';"));
-        }
-        statements.extend(self.sums_of.iter().map(|sum| {
-            format!(
-                "INSERT INTO {ledger}.table_sums (run_uid, moment, table_name, rows, digest) SELECT {uid}, 'Restored', {}, m.rows, m.digest FROM ({}) m;",
-                literal(&sum.table),
-                table_sums::select(&sum.table)
-            )
-        }));
-        if self.fence.runs {
-            statements.push(format!("UPDATE {ledger}.runs SET state = 'Restored' WHERE uid::text = {uid};"));
-        }
-        if self.fence.claim {
-            statements.push(format!("DELETE FROM {ledger}.claim WHERE run_uid::text = {uid};"));
-        }
+        statements.extend(noted(self.ledger, self.run_uid, *self.fence, self.sums_of));
         statements.push(String::new());
         statements.join("\n")
     }
 }
 
+/// What the ledger is told: what is there now, and that it happened.
+pub(super) fn noted(ledger: &str, run_uid: &str, fence: Fence, sums_of: &[TableSum]) -> Vec<String> {
+    let (ledger, uid) = (quote(ledger), literal(run_uid));
+    let mut statements = Vec::new();
+    if !sums_of.is_empty() {
+        statements.push(format!("DELETE FROM {ledger}.table_sums WHERE run_uid = {uid} AND moment = 'Restored';"));
+    }
+    statements.extend(sums_of.iter().map(|sum| {
+        format!(
+            "INSERT INTO {ledger}.table_sums (run_uid, moment, table_name, rows, digest) SELECT {uid}, 'Restored', {}, m.rows, m.digest FROM ({}) m;",
+            literal(&sum.table),
+            table_sums::select(&sum.table)
+        )
+    }));
+    if fence.runs {
+        statements.push(format!("UPDATE {ledger}.runs SET state = 'Restored' WHERE uid::text = {uid};"));
+    }
+    if fence.claim {
+        statements.push(format!("DELETE FROM {ledger}.claim WHERE run_uid::text = {uid};"));
+    }
+    statements
+}
+
 /// A string literal that means the same whatever `standard_conforming_strings` says.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 

@@ -1,7 +1,6 @@
 //! `pg_restore` writes SQL, we pass it on, `psql` runs it: the COMMIT is passed on only when all before it was.
 
 use super::error::RestoreError;
-use super::script::Script;
 use crate::postgres::clients;
 use crate::postgres::tools::{ToolLogin, complaint, drain, not_run};
 use crate::steps::StepContext;
@@ -23,7 +22,10 @@ pub(super) struct Stream<'a> {
     pub login: &'a ToolLogin,
     pub list: &'a Path,
     pub dump: &'a Path,
-    pub script: &'a Script<'a>,
+    /// What goes before the dump.
+    pub before: String,
+    /// What goes between the dump and its COMMIT.
+    pub after: String,
     pub server_major: i32,
 }
 
@@ -90,7 +92,7 @@ impl Stream<'_> {
         sink: &mut (impl AsyncWrite + Unpin),
         restore: &mut tokio::process::Child,
     ) -> std::io::Result<()> {
-        sink.write_all(self.script.before().as_bytes()).await?;
+        sink.write_all(self.before.as_bytes()).await?;
         let mut held = self.header(sql).await?;
         let mut chunk = vec![0; 256 * 1024];
         let mut passed: i64 = 0;
@@ -114,7 +116,7 @@ impl Stream<'_> {
             return Err(std::io::Error::other("pg_restore wrote no COMMIT where it is expected; its version is not known to this release"));
         };
         sink.write_all(body).await?;
-        sink.write_all(self.script.after().as_bytes()).await?;
+        sink.write_all(self.after.as_bytes()).await?;
         sink.write_all(end).await?;
         sink.flush().await
     }

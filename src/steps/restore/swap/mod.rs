@@ -10,7 +10,7 @@ mod fill;
 mod make;
 mod obstacles;
 
-pub use obstacles::obstacles;
+pub use obstacles::{Beside, beside};
 
 use super::error::RestoreError;
 use super::{Restored, as_approved, checks, fence, measured};
@@ -75,7 +75,7 @@ pub(super) async fn restore(context: &StepContext) -> Result<Restored, RestoreEr
         return Ok(restored(context, &session, &names, checks(manifest.as_ref(), &sums)).await);
     }
     let mut live = session.to(&names.live).connect().await?;
-    let obstacles = obstacles(&mut live).await?;
+    let Beside { obstacles, .. } = beside(context, &session.to(&names.live), &mut live).await?;
     if !obstacles.is_empty() {
         return Err(RestoreError::SwapImpossible(obstacles));
     }

@@ -1,5 +1,10 @@
 //! What stands in the way of a restore beside the old database; preflight asks, and so does the restore itself.
 
+use crate::api::quantity;
+use crate::postgres::system_identifier;
+use crate::protocol::Cnpg;
+use crate::steps::StepContext;
+use crate::steps::session::Session;
 use sqlx::postgres::PgConnection;
 
 /// Each line is an obstacle, with what to do about it. Asked in the database itself, as the role that restores.
@@ -47,10 +52,58 @@ SELECT DISTINCT format('the setting %s of this database can only be made anew by
   FROM settings s JOIN pg_settings g ON g.name = s.name CROSS JOIN me WHERE g.context IN ('superuser', 'superuser-backend') AND NOT rolsuper
 ORDER BY 1";
 
-/// The obstacles; none where a restore beside the database is possible.
+/// What a second database takes, where it would lie, and what the role can see of the rest.
+const ROOM: &str = "
+    SELECT pg_database_size(d.oid)::int8 AS needed, t.spcname::text AS tablespace, d.dattablespace = (SELECT dattablespace FROM pg_database WHERE datname = 'template0') AS common,
+      (SELECT coalesce(sum(pg_database_size(o.oid)), 0)::int8 FROM pg_database o WHERE has_database_privilege(o.oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')) AS used
+    FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = current_database()";
+
+/// What is found about a restore beside the database.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// What stands in the way; none where it is possible.
+    pub obstacles: Vec<String>,
+    /// What is known of the room that it takes, and what is not.
+    pub room: String,
+}
+
+/// Looks, in the database itself, as the role that restores.
 ///
 /// # Errors
 /// Those of the driver.
-pub async fn obstacles(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(OBSTACLES).fetch_all(connection).await
+pub async fn beside(context: &StepContext, session: &Session, connection: &mut PgConnection) -> Result<Beside, sqlx::Error> {
+    let mut obstacles: Vec<String> = sqlx::query_scalar(OBSTACLES).fetch_all(&mut *connection).await?;
+    let cnpg = &context.input.cnpg;
+    let identifier = system_identifier(connection).await?.map(|id| id.to_string()).unwrap_or_default();
+    let (database, host) = (&session.credentials.database, &session.credentials.host);
+    if let Some(managed) = cnpg.manager_of(database, &identifier, host, &context.input.run.namespace) {
+        obstacles.push(format!(
+            "the CloudNativePG Database {}/{} manages {database} in the cluster {} by its name, and would work on whatever bears it: delete that resource first (with databaseReclaimPolicy: retain, so that the database stays)",
+            managed.namespace, managed.name, managed.cluster
+        ));
+    }
+    let room = room(connection, cnpg, &identifier, &mut obstacles).await?;
+    Ok(Beside { obstacles, room })
+}
+
+/// Nobody can ask a server by SQL how much of its disk is free; what a cluster declares is all that is known of it.
+async fn room(connection: &mut PgConnection, cnpg: &Cnpg, identifier: &str, obstacles: &mut Vec<String>) -> Result<String, sqlx::Error> {
+    let (needed, tablespace, common, used): (i64, String, bool, i64) = sqlx::query_as(ROOM).fetch_one(connection).await?;
+    let second = format!("a second database takes about {} in the tablespace {tablespace}", quantity::display(needed));
+    let declared = cnpg.cluster_of(identifier).filter(|_| common).and_then(|c| quantity::parse(&c.storage).map(|size| (c, size)));
+    let Some((cluster, size)) = declared else {
+        let unseen = if cnpg.unseen.is_empty() { String::new() } else { format!("; {}", cnpg.unseen) };
+        return Ok(format!("{second}; how much is free there the server cannot be asked, so that a person has to look{unseen}"));
+    };
+    let numbers = format!(
+        "{second}; the cluster {}/{} declares {} for each instance, and the databases that the role sees take {}",
+        cluster.namespace,
+        cluster.name,
+        cluster.storage,
+        quantity::display(used)
+    );
+    if used.saturating_add(needed) > size {
+        obstacles.push(format!("{numbers}, so that it does not fit: enlarge spec.storage.size of the cluster"));
+    }
+    Ok(format!("{numbers}; what write-ahead log and others take of it is not known"))
 }
