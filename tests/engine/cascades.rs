@@ -162,6 +162,8 @@ async fn keys_that_cascade_in_a_circle_are_refused_and_named() {
 #[tokio::test]
 async fn the_rights_that_a_delete_takes_are_named_with_their_grants_and_are_enough() {
     let bench = Bench::new(TABLES, SPEC).await;
+    // Before 15 everybody may create there.
+    bench.sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
     let (bench, granted) = as_a_role_with_what_is_named(bench).await;
     assert!(granted.iter().any(|grant| grant.contains("CREATE ON SCHEMA public")), "for the table of entries: {granted:?}");
     let plan = bench.through().await;
