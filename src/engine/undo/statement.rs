@@ -83,9 +83,10 @@ pub(super) async fn count_not_as_before(
     ledger: &Ledger,
     batch: Batch,
     part: &Part,
+    except: &[i64],
 ) -> Result<i64, UndoError> {
     let sql = format!(
-        "{} SELECT count(*) FROM u LEFT JOIN {} AS t ON {} WHERE {} AND NOT coalesce({}, false)",
+        "{} SELECT count(*) FROM u LEFT JOIN {} AS t ON {} WHERE {} AND NOT coalesce({}, false) AND u.place <> ALL ($6)",
         part.rows(ledger),
         part.table,
         part.key_before(),
@@ -93,7 +94,7 @@ pub(super) async fn count_not_as_before(
         part.as_before()
     );
     let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
-    query.bind(1_i64).bind(i64::MAX).fetch_one(connection).await.map_err(|error| part.gone(error))
+    query.bind(1_i64).bind(i64::MAX).bind(except).fetch_one(connection).await.map_err(|error| part.gone(error))
 }
 
 /// True of a row that was not left alone.
