@@ -85,8 +85,10 @@ pub(super) async fn count_not_as_before(
     part: &Part,
     except: &[i64],
 ) -> Result<i64, UndoError> {
+    // A script may have updated a row that it had inserted itself, under another key.
+    let there = if part.captured && part.action == Action::Update { format!(" AND NOT {}", part.is_missing()) } else { String::new() };
     let sql = format!(
-        "{} SELECT count(*) FROM u LEFT JOIN {} AS t ON {} WHERE {} AND NOT coalesce({}, false) AND u.place <> ALL ($6)",
+        "{} SELECT count(*) FROM u LEFT JOIN {} AS t ON {} WHERE {} AND NOT coalesce({}, false) AND u.place <> ALL ($6){there}",
         part.rows(ledger),
         part.table,
         part.key_before(),
