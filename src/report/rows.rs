@@ -109,7 +109,16 @@ impl Facts<'_> {
             done: self.done(&[Step::Migrate, Step::Apply, Step::Script]),
             result: sentence([
                 Some(format!("decisions that counted: {}", self.status.approvals.len())),
-                result.map(|result| format!("{} rows written in {} batches", result.written, result.batches)),
+                result
+                    .filter(|result| result.captured.is_empty())
+                    .map(|result| format!("{} rows written in {} batches", result.written, result.batches)),
+                result.filter(|result| !result.captured.is_empty()).map(|result| {
+                    format!(
+                        "{} rows of the script captured, in {} tables, each of which can be put back",
+                        result.written,
+                        result.captured.len()
+                    )
+                }),
                 result.map(|result| format!("{} left alone because they had changed since the plan", result.drifted)),
                 result.filter(|result| result.quarantined > 0).map(|result| format!("{} refused by the database", result.quarantined)),
                 result.filter(|result| result.redacted > 0).map(|result| format!("secrets redacted in {}", result.redacted)),

@@ -7,10 +7,14 @@ use super::statement::{Batch, undo_row};
 use crate::engine::capture::BY_TRIGGERS;
 use crate::engine::ledger::Ledger;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use std::collections::BTreeMap;
 use tokio_util::sync::CancellationToken;
 
 /// A pass that puts no row back is the last one, and so is this.
 const PASSES: u32 = 5;
+
+/// Places by range, batch, write and action.
+pub(super) type Repeated = BTreeMap<(i64, i64, i32, String), Vec<i64>>;
 
 /// A row that stayed: its batch, write, action and place.
 type Stayed = (i64, i64, i32, String, i32);
@@ -84,6 +88,26 @@ async fn try_again(connection: &mut PgConnection, ledger: &Ledger, row: &Stayed)
 /// inserted is gone with another one.
 async fn forget_moot(connection: &mut PgConnection, ledger: &Ledger) -> Result<(), sqlx::Error> {
     let sql = format!(
+        "{entries},
+         o AS (
+             SELECT x.*, bool_or(NOT stayed) OVER (PARTITION BY name, key, seq ORDER BY range, batch ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS older,
+                    min(done) FILTER (WHERE NOT stayed AND action = 'Insert') OVER (PARTITION BY name, key) <= done AS inserted
+             FROM x)
+         DELETE FROM {skipped} d USING o
+         WHERE o.stayed AND (o.older OR (o.gone AND o.inserted)) AND d.run_uid = $1 AND d.range = o.range AND d.batch = o.batch AND d.seq = o.seq AND d.action = o.action AND d.place = o.place",
+        entries = entries(ledger),
+        skipped = ledger.table("skipped"),
+    );
+    let mut transaction = connection.begin().await?;
+    // The lists' lengths are not known to the planner, and there may be a million rows in them.
+    sqlx::query("SET LOCAL enable_nestloop = off").persistent(false).execute(&mut *transaction).await?;
+    sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).execute(&mut *transaction).await?;
+    transaction.commit().await
+}
+
+/// `x`: each written row of the run with its table and key, whether it stayed, and in which stretch of time it was written.
+fn entries(ledger: &Ledger) -> String {
+    format!(
         "WITH k AS MATERIALIZED (
              SELECT g.range, k.n - 1 AS place, k.name, k.key FROM {ranges} g,
                     ROWS FROM (jsonb_array_elements_text(g.keys->0), jsonb_array_elements_text(g.keys->1)) WITH ORDINALITY AS k(name, key, n)
@@ -93,20 +117,35 @@ async fn forget_moot(connection: &mut PgConnection, ledger: &Ledger) -> Result<(
          x AS (
              SELECT e.*, k.name, k.key, d.place IS NOT NULL AS stayed, d.columns = '{{}}' AS gone,
                     CASE WHEN e.range < 0 THEN e.range + {BY_TRIGGERS} ELSE e.range END AS done FROM e JOIN k ON k.range = e.range AND k.place = e.place
-             LEFT JOIN {skipped} d ON d.run_uid = $1 AND d.range = e.range AND d.batch = e.batch AND d.seq = e.seq AND d.action = e.action AND d.place = e.place),
-         o AS (
-             SELECT x.*, bool_or(NOT stayed) OVER (PARTITION BY name, key, seq ORDER BY range, batch ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS older,
-                    min(done) FILTER (WHERE NOT stayed AND action = 'Insert') OVER (PARTITION BY name, key) <= done AS inserted
-             FROM x)
-         DELETE FROM {skipped} d USING o
-         WHERE o.stayed AND (o.older OR (o.gone AND o.inserted)) AND d.run_uid = $1 AND d.range = o.range AND d.batch = o.batch AND d.seq = o.seq AND d.action = o.action AND d.place = o.place",
+             LEFT JOIN {skipped} d ON d.run_uid = $1 AND d.range = e.range AND d.batch = e.batch AND d.seq = e.seq AND d.action = e.action AND d.place = e.place)",
         skipped = ledger.table("skipped"),
         ranges = ledger.table("ranges"),
         undo = ledger.table("undo"),
+    )
+}
+
+/// Writes of captured rows after which undo wrote the row once more, by batch and write: only the last one says what the row
+/// holds in the end.
+pub(super) async fn repeated(connection: &mut PgConnection, ledger: &Ledger) -> Result<Repeated, sqlx::Error> {
+    let captured = format!(
+        "SELECT EXISTS (SELECT FROM {}, jsonb_array_elements(writes) AS w WHERE uid = $1 AND (w->>'captured')::boolean)",
+        ledger.table("runs")
+    );
+    let captured: bool =
+        sqlx::query_scalar(AssertSqlSafe(captured)).persistent(false).bind(ledger.uid()).fetch_one(&mut *connection).await?;
+    if !captured {
+        return Ok(Repeated::new());
+    }
+    let sql = format!(
+        "{}, o AS (SELECT x.*, row_number() OVER (PARTITION BY name, key ORDER BY range, batch) > 1 AS again,
+                       min(done) FILTER (WHERE action = 'Insert') OVER (PARTITION BY name, key) <= done AS inserted FROM x)
+         SELECT range, batch, seq, action, array_agg(place) FROM o WHERE again OR inserted GROUP BY range, batch, seq, action",
+        entries(ledger)
     );
     let mut transaction = connection.begin().await?;
-    // The lists' lengths are not known to the planner, and there may be a million rows in them.
     sqlx::query("SET LOCAL enable_nestloop = off").persistent(false).execute(&mut *transaction).await?;
-    sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).execute(&mut *transaction).await?;
-    transaction.commit().await
+    let rows: Vec<(i64, i64, i32, String, Vec<i64>)> =
+        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(rows.into_iter().map(|(range, batch, seq, action, places)| ((range, batch, seq, action), places)).collect())
 }

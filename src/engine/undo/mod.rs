@@ -245,11 +245,13 @@ pub async fn not_as_before(connection: &mut PgConnection, ledger: &Ledger) -> Re
         format!("SELECT range, batch FROM {} WHERE run_uid = $1 AND undone_at IS NOT NULL ORDER BY range, batch", ledger.table("batches"));
     let batches: Vec<(i64, i64)> =
         sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_all(&mut *connection).await?;
+    let repeated = again::repeated(connection, ledger).await?;
     let mut differing = 0;
     for (range, batch) in batches {
         let batch = Batch { range, batch };
         for part in parts(connection, ledger, batch).await? {
-            differing += count_not_as_before(connection, ledger, batch, &part).await?;
+            let except = repeated.get(&(batch.range, batch.batch, part.seq, part.action.as_str().to_owned()));
+            differing += count_not_as_before(connection, ledger, batch, &part, except.map_or(&[], Vec::as_slice)).await?;
         }
     }
     Ok(differing)
