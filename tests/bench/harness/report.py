@@ -24,7 +24,7 @@ def write(results, out):
     """Writes report.md and the plots into the folder."""
     out.mkdir(parents=True, exist_ok=True)
     drawn = plots.draw(results, out)
-    sections = [_head(results), _targets(results), _speed(results), _ours(results), _planning(results), _latency(results), _kills(results)]
+    sections = [_head(results), _targets(results), _speed(results), _ours(results), _planning(results), _latency(results), _kills(results), _dump(results)]
     text = "\n\n".join(section for section in sections if section)
     for plot in ("speed", "tenths", "memory", "latency"):
         text = text.replace(f"@{plot}@", f"![{plot}]({plot}.svg)" if plot in drawn else "")
@@ -187,6 +187,24 @@ def _kills(results):
         f"## kill -9\n\nFrom SIGKILL to the next COMMIT of a worker that was started at once, ms: {times}.\n\n"
         f"Afterwards {kills['writtenTwice']} rows were written more than once, by a trigger's log of every written row; {kills['undoEntries']:,} undo entries"
         f" stand there; {'; '.join(kills['problems']) or 'the tables are as the one statement leaves them'}."
+    )
+
+
+def _dump(results):
+    dump = results.get("dump")
+    if not dump or not dump["rounds"]:
+        return ""
+    names = {"ours": "the backup step, by default", "ours-fastest": "the backup step: Directory, a job a core, no compression"}
+    rows = []
+    for variant in dump["rounds"][0]:
+        of = [row[variant] for row in dump["rounds"]]
+        times = [row["pg_dump -Fc"]["seconds"] / row[variant]["seconds"] for row in dump["rounds"]]
+        seconds, size = spread([run["seconds"] for run in of]), spread([run["bytes"] / 1e6 for run in of])
+        rows.append([names.get(variant, f"`{variant}`"), _number(seconds, "{:.1f}"), _number(spread(times), "{:.2f}"), _number(size, "{:,.0f}")])
+    return (
+        f"## Dump\n\nA database of {dump['databaseBytes'] / 1e6:,.0f} MB, {len(dump['rounds'])} rounds in a seeded order. The step reads every block back and takes the sums"
+        f" of every table; {'; '.join(dump['problems']) or 'each dump was restored, and its tables were equal by their hash'}.\n\n"
+        + _table(["", "seconds", "times as fast as `pg_dump -Fc`", "MB"], sorted(rows))
     )
 
 
