@@ -1,7 +1,7 @@
 use crate::support::pod::{Pod, TABLES, children_showing, spec};
 use crate::support::postgres::{Database, is_root, path_with_programs};
 use backfill_operator::api::status::{BackupStatus, Step};
-use backfill_operator::protocol::{Outcome, StepReport};
+use backfill_operator::protocol::{Outcome, Progress, StepReport};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -197,4 +197,27 @@ async fn a_server_that_drops_the_dump_makes_the_step_lost_and_leaves_nothing() {
     let end = pod.end(child);
     assert_eq!(end.verdict.outcome, Outcome::Lost, "{}: {}", end.verdict.reason, end.verdict.message);
     assert!(pod.backup_files().is_empty(), "{:?}", pod.backup_files());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_left_of_a_dump_is_told_goes_forward_and_ends_near_its_end() {
+    // Random, so that it is neither compressed away nor dumped in a moment; several tables, so that one ends while others are due.
+    let fill = "DO $$ BEGIN FOR t IN 1..6 LOOP EXECUTE format('CREATE TABLE big_%s AS SELECT n, (SELECT string_agg(md5(random()::text || n::text || k::text), '''') FROM generate_series(1, 40) k) AS v FROM generate_series(1, 12000) n', t); END LOOP; END $$;";
+    let database = Database::new(&format!("{TABLES}{fill}")).await;
+    let mut spec = spec("");
+    // Slow on purpose: the dump must last some seconds to be watched.
+    spec.backup.compression = backfill_operator::api::spec::Compression::Gzip;
+    let mut pod = Pod::new(&database, spec);
+    let end = pod.run(Step::Backup);
+    assert_eq!(end.verdict.outcome, Outcome::Passed, "{} {}", end.verdict.message, end.stderr);
+    let lines: Vec<Progress> = end.stdout.lines().filter_map(Progress::latest).filter(|progress| progress.unit == "bytes").collect();
+    let done: Vec<i64> = lines.iter().map(|progress| progress.done).collect();
+    assert!(lines.len() >= 2, "at the beginning, and each second: {done:?}");
+    assert!(done.windows(2).all(|pair| pair[0] <= pair[1]), "it never goes back: {done:?}");
+    let totals: Vec<i64> = lines.iter().map(|progress| progress.total).collect();
+    assert!(lines.iter().all(|progress| progress.done <= progress.total && progress.total > 20_000_000), "{done:?} of {totals:?}");
+    // A line a second: what was dumped in the last one is not told any more.
+    let last = lines.last().unwrap();
+    assert!(last.done * 10 >= last.total * 4, "near the end little is left, however the lines fall: {done:?} of {totals:?}");
+    assert!(last.remaining_seconds().is_some_and(|seconds| seconds <= 10), "{last:?}");
 }

@@ -1,6 +1,7 @@
 use crate::support::pod::{End, Pod, TABLES, spec};
 use crate::support::postgres::Database;
 use backfill_operator::api::Phase;
+use backfill_operator::api::spec::DumpFormat;
 use backfill_operator::api::status::{CheckResult, RehearsalStatus, Step};
 use backfill_operator::protocol::{Outcome, RehearsalInput, RehearsalReport, StepReport};
 use serde_json::{Value, json};
@@ -323,4 +324,48 @@ async fn a_scratch_server_that_dies_is_a_lost_step_and_no_verdict() {
     Command::new("kill").args(["-KILL", &lines[0]]).status().unwrap();
     let end = pod.end(child);
     assert_eq!(verdict(&end), (Outcome::Lost, "ScratchServerLost"), "{} {}", end.verdict.message, end.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_of_many_files_and_an_encrypted_one_are_rehearsed_like_any_other() {
+    for (format, encrypted) in [(DumpFormat::Directory, false), (DumpFormat::Custom, true), (DumpFormat::Directory, true)] {
+        let database = Database::new(TABLES).await;
+        let mut spec = spec(FILLED);
+        spec.backup.format = format;
+        if encrypted {
+            spec.backup.encryption = Some(serde_json::from_value(json!({"secretRef": {"name": "backup-key"}})).unwrap());
+        }
+        let mut pod = Pod::new(&database, spec);
+        if encrypted {
+            let key = Command::new("age-keygen").output().unwrap();
+            assert!(key.status.success());
+            std::fs::create_dir_all(pod.paths.encryption.parent().unwrap()).unwrap();
+            std::fs::write(&pod.paths.encryption, key.stdout).unwrap();
+            std::fs::create_dir_all(&pod.paths.workspace).unwrap();
+        }
+        for step in [Step::Backup, Step::Plan] {
+            let end = pod.run(step);
+            match end.report {
+                Some(StepReport::Backup(report)) => pod.input.backup = Some(report.backup),
+                Some(StepReport::Plan(report)) => pod.input.plan = Some(report.plan),
+                _ => panic!("{} {}", end.verdict.message, end.stderr),
+            }
+        }
+        assert_eq!(pod.input.backup.as_ref().unwrap().encrypted_for.is_empty(), !encrypted);
+        let end = pod.rehearse();
+        assert_eq!(
+            verdict(&end),
+            (Outcome::Passed, "BackupRestored"),
+            "{format:?}, encrypted: {encrypted}: {} {}",
+            end.verdict.message,
+            end.stderr
+        );
+        let RehearsalReport { rehearsal, checks } = found(&end);
+        assert_eq!((rehearsal.tables, rehearsal.rows, counts(&rehearsal)[0]), (2, 1000, ("Written", 500, 500)));
+        assert!(checks.iter().all(|check| check.result == CheckResult::Passed), "{checks:?}");
+        if encrypted {
+            let left = Command::new("find").arg(&pod.paths.workspace).args(["-type", "f"]).output().unwrap();
+            assert_eq!(String::from_utf8(left.stdout).unwrap(), "", "nothing stays in the clear");
+        }
+    }
 }

@@ -306,3 +306,20 @@ async fn a_database_that_cloudnativepg_manages_is_not_swapped_and_the_room_for_a
     assert_eq!(ways, ["Undo"]);
     assert!(message.contains("neither read nor restore"), "{message}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_carries_the_audit_table_over_with_what_was_written_to_it_since_the_dump() {
+    let table = "CREATE TABLE our_audit (run text, table_name text, key text, result text, PRIMARY KEY (run, table_name, key)); INSERT INTO our_audit VALUES ('old', 't', '1', 'written');
+        CREATE INDEX by_key ON our_audit (key); COMMENT ON TABLE our_audit IS 'what was done';";
+    let (database, mut pod) = backed_up(table).await;
+    pod.input.spec.backfill.sql.as_mut().unwrap().audit = Some(serde_json::from_value(serde_json::json!({"table": "our_audit"})).unwrap());
+    database.execute("UPDATE scenarios SET accepted_prompt = 'x'; INSERT INTO our_audit SELECT 'ours', 'scenarios', n::text, 'written' FROM generate_series(1, 500) n").await;
+    let rows = "(SELECT md5(string_agg(a::text, '|' ORDER BY a::text)) || count(*) FROM our_audit a)";
+    let before = database.text(rows).await;
+    report_of(pod.run(Step::Restore));
+    assert_eq!(database.text("SELECT count(accepted_prompt) FROM scenarios").await, "0", "the rows are those of the dump");
+    assert_eq!(database.text(rows).await, before, "and the account of what was done is that of now");
+    assert!(before.ends_with("501"), "{before}");
+    assert_eq!(database.text("SELECT count(*) FROM pg_indexes WHERE tablename = 'our_audit'").await, "2");
+    assert_eq!(database.text("SELECT obj_description('our_audit'::regclass)").await, "what was done");
+}

@@ -122,8 +122,11 @@ async fn both(
         async {
             let written = tokio::select! {
                 written = dump.write(store, name) => written,
-                () = progress::watch(context, session, estimate) => Err(BackupError::Stopped),
+                () = progress::watch(context, session, &wanted, estimate) => Err(BackupError::Stopped),
             };
+            if written.is_ok() {
+                context.reporter.progress(estimate, estimate, "bytes");
+            }
             written.inspect_err(|_| end.cancel())
         }
     );

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from . import capture, kills, latency, machine, planning, report, server, speed, targets, wayback, worker
+from . import capture, dump, kills, latency, machine, planning, report, server, speed, targets, wayback, worker
 from .shapes import SHAPES
 from .variants import Floor, Ours, Scene
 
 ROOT = Path(__file__).resolve().parents[3]
-PARTS = ("speed", "planning", "small", "kills", "wayback", "capture", "latency")
+PARTS = ("speed", "planning", "small", "kills", "wayback", "capture", "dump", "latency")
 WORKERS = 2
 # Bytes: template, a copy with as many dead rows as live ones, the ledger, the write-ahead log.
 DISK_PER_ROW = 20_000
@@ -38,14 +38,16 @@ class Settings:
     latency_rounds: int
     latency_procedure: bool
     kills: int
+    # Of a dump: a million rows are 2 GB.
+    dump_rounds: int
     # Seconds; about a batch.
     kill_jitter: float = 0.05
     workers: int = 1
 
 
 PROFILES = {
-    "full": Settings(1_000_000, 100_000, 5, 3, 5, 20_000, 5, True, 12),
-    "quick": Settings(100_000, 20_000, 3, 2, 3, 2_000, 3, False, 5),
+    "full": Settings(1_000_000, 100_000, 5, 3, 5, 20_000, 5, True, 12, 3),
+    "quick": Settings(100_000, 20_000, 3, 2, 3, 2_000, 3, False, 5, 2),
 }
 
 
@@ -128,6 +130,8 @@ def _part(part, scene, templates, settings, results, seed, say):
             return wayback.run(scene, template, settings, say)
         case "capture":
             return capture.run(scene, template, settings, seed, say)
+        case "dump":
+            return dump.run(scene, template, settings, seed, say)
         case "latency":
             timed = results["speed"]["rounds"]
             alone = {name: median(row[name]["seconds"] for row in timed) for name in ("ours", "statement", "procedure")}
@@ -158,7 +162,7 @@ def _save(results, out):
 
 def _settings(arguments):
     settings = PROFILES[arguments.profile]
-    for name in ("rows", "small_rows", "rounds", "latency_rounds", "kills", "script_rows"):
+    for name in ("rows", "small_rows", "rounds", "latency_rounds", "kills", "script_rows", "dump_rounds"):
         if (value := getattr(arguments, name)) is not None:
             setattr(settings, name, value)
     return settings
@@ -175,7 +179,7 @@ def _arguments():
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these (latency needs speed)")
     parser.add_argument("--redraw", type=Path, metavar="FOLDER", help="write report and plots again out of its results.json")
-    for name in ("rows", "small-rows", "rounds", "latency-rounds", "kills", "script-rows"):
+    for name in ("rows", "small-rows", "rounds", "latency-rounds", "kills", "script-rows", "dump-rounds"):
         parser.add_argument(f"--{name}", type=int, help="instead of the profile's")
     arguments = parser.parse_args()
     if not arguments.redraw and not arguments.binary:

@@ -24,7 +24,10 @@ def write(results, out):
     """Writes report.md and the plots into the folder."""
     out.mkdir(parents=True, exist_ok=True)
     drawn = plots.draw(results, out)
-    sections = [_head(results), _targets(results), _speed(results), _ours(results), _planning(results), _latency(results), _kills(results), _capture(results)]
+    sections = [
+        *(_head(results), _targets(results), _speed(results), _ours(results), _planning(results), _latency(results)),
+        *(_kills(results), _capture(results), _dump(results)),
+    ]
     text = "\n\n".join(section for section in sections if section)
     for plot in ("speed", "tenths", "memory", "latency"):
         text = text.replace(f"@{plot}@", f"![{plot}]({plot}.svg)" if plot in drawn else "")
@@ -205,6 +208,24 @@ def _capture(results):
     return (
         f"## A script that is captured\n\nThe same script with and without `capture`, {len(rounds)} rounds in a seeded order, each on a fresh copy of the same"
         f" database. After its undo ({capture['undoRate']:,.0f} rows a second, once): {wrong}.\n\n" + _table(head, rows)
+    )
+
+
+def _dump(results):
+    dump = results.get("dump")
+    if not dump or not dump["rounds"]:
+        return ""
+    names = {"ours": "the backup step, by default", "ours-fastest": "the backup step: Directory, a job a core, no compression"}
+    rows = []
+    for variant in dump["rounds"][0]:
+        of = [row[variant] for row in dump["rounds"]]
+        times = [row["pg_dump -Fc"]["seconds"] / row[variant]["seconds"] for row in dump["rounds"]]
+        seconds, size = spread([run["seconds"] for run in of]), spread([run["bytes"] / 1e6 for run in of])
+        rows.append([names.get(variant, f"`{variant}`"), _number(seconds, "{:.1f}"), _number(spread(times), "{:.2f}"), _number(size, "{:,.0f}")])
+    return (
+        f"## Dump\n\nA database of {dump['databaseBytes'] / 1e6:,.0f} MB, {len(dump['rounds'])} rounds in a seeded order. The step reads every block back and takes the sums"
+        f" of every table; {'; '.join(dump['problems']) or 'each dump was restored, and its tables were equal by their hash'}.\n\n"
+        + _table(["", "seconds", "times as fast as `pg_dump -Fc`", "MB"], sorted(rows))
     )
 
 

@@ -33,6 +33,8 @@ def judge(results):
         _at_least("two workers: rows a second, of the one statement's", 1.2, 1.3, _speed(rounds, two, "rate")),
         _at_most("server CPU a row, of the one statement's", 1.3, None, _speed(rounds, "ours", "serverCpuPerRow")),
         _at_least("planning: rows a second, of COPY's", 0.7, None, ratios(_field(plans, "rate"), "plan", "copy")),
+        _dump(results, "ours", "dump by default: times as fast as pg_dump -Fc", 4),
+        _dump(results, "ours-fastest", "dump by the fastest choice: times as fast as pg_dump -Fc", 7),
         _latency(results.get("latency")),
         _memory(results),
         _same_memory(results),
@@ -40,6 +42,12 @@ def judge(results):
         _kills(results.get("kills")),
         _nothing_twice(results),
     ]
+
+
+def _dump(results, variant, name, least):
+    """The whole step, proof and sums of every table too, against the command alone."""
+    rounds = (results.get("dump") or {}).get("rounds", [])
+    return _at_least(name, least, None, [row["pg_dump -Fc"]["seconds"] / row[variant]["seconds"] for row in rounds])
 
 
 def _field(rounds, field):
@@ -150,4 +158,5 @@ def _nothing_twice(results):
 
 def problems(results):
     """Everything that is wrong, not slow: a run with any of it fails."""
-    return [f"{part}: {problem}" for part in ("speed", "small", "kills", "wayback", "capture") for problem in (results.get(part) or {}).get("problems", [])]
+    parts = ("speed", "small", "kills", "wayback", "capture", "dump")
+    return [f"{part}: {problem}" for part in parts for problem in (results.get(part) or {}).get("problems", [])]
