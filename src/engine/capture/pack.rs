@@ -151,15 +151,25 @@ async fn read(connection: &mut PgConnection, ledger: &Ledger, numbered: &Numbere
                 return "'0'".to_owned();
             }
             let text = |record: &str| format!("{}::text COLLATE \"C\"", CapturedTable::field(record, &column.name));
-            format!("CASE WHEN {} IS DISTINCT FROM {} THEN '1' ELSE '0' END", text("o.r"), text("w.r"))
+            // A time within the script's is one of the moment, as in updated_at.
+            let value = CapturedTable::field("w.r", &column.name);
+            let one = column.time.map_or_else(
+                || "'1'".to_owned(),
+                |time| {
+                    let value = time.absolute(&value);
+                    format!("CASE WHEN {value} BETWEEN a.armed_at AND clock_timestamp() THEN '2' ELSE '1' END")
+                },
+            );
+            format!("CASE WHEN {} IS DISTINCT FROM {} THEN {one} ELSE '0' END", text("o.r"), text("w.r"))
         })
         .collect();
     let sql = format!(
         "SELECT c.n, c.action::text AS action, c.depth > 1 AS by_trigger, ARRAY[{}] AS before_key, ARRAY[{}] AS after_key, {} AS changed
-         FROM {} AS c {} WHERE c.run_uid = $1 AND c.seq = $2 AND c.n < $3 ORDER BY c.n",
+         FROM {} AS a, {} AS c {} WHERE a.run_uid = $1 AND a.seq = $2 AND c.run_uid = $1 AND c.seq = $2 AND c.n < $3 ORDER BY c.n",
         key("o.r"),
         key("w.r"),
         changed.join(" || "),
+        ledger.table("captures"),
         ledger.table("captured"),
         RECORDS(&table.name)
     );
@@ -176,7 +186,7 @@ fn judged((n, action, by_trigger, before, after, columns): Read, table: i32) -> 
     let (change, key, keys) = match action.as_str() {
         "I" => (Change::Insert, after.clone(), vec![joined(&after)]),
         "D" => (Change::Delete, before.clone(), vec![joined(&before)]),
-        _ if !columns.contains('1') => return None,
+        _ if !columns.contains(['1', '2']) => return None,
         _ if before == after => (Change::Update, after.clone(), vec![joined(&after)]),
         _ => (Change::Update, after.clone(), vec![joined(&before), joined(&after)]),
     };
@@ -209,7 +219,7 @@ impl Writes {
             Change::Update => FIRST_UPDATE + i32::try_from(updates).unwrap_or(0),
             Change::Delete => FIRST_DELETE - place,
         };
-        let compare: Vec<&str> = numbered.table.set(columns).map(|column| column.name.as_str()).collect();
+        let compare = numbered.table.decide(columns);
         let table = &numbered.table.name;
         self.list
             .push(json!({"seq": seq, "table": table, "change": name(change), "columns": columns, "compare": compare, "captured": true}));

@@ -24,7 +24,7 @@ pub(super) struct Recorded {
     pub(super) change: Change,
     /// The row's key before and after it, as text; one where they are the same.
     pub(super) keys: Vec<String>,
-    /// For each column of the table `1` where it changed, `0` where not.
+    /// For each column of the table `1` where it changed, `2` where it changed to a time of the moment, `0` where it did not.
     pub(super) columns: String,
 }
 

@@ -11,6 +11,34 @@ pub(super) struct Column {
     pub(super) generated: bool,
     /// `GENERATED ALWAYS AS IDENTITY`: no UPDATE can set it to a value.
     pub(super) always: bool,
+    pub(super) time: Option<Time>,
+}
+
+/// What kind of a point in time a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Time {
+    /// `timestamptz`.
+    Absolute,
+    /// `timestamp`, taken as UTC, as frameworks write it.
+    Utc,
+}
+
+impl Time {
+    fn of(kind: &str) -> Option<Self> {
+        match kind {
+            "z" => Some(Self::Absolute),
+            "t" => Some(Self::Utc),
+            _ => None,
+        }
+    }
+
+    /// A value of such a column, with its time zone.
+    pub(super) fn absolute(self, value: &str) -> String {
+        match self {
+            Self::Absolute => value.to_owned(),
+            Self::Utc => format!("({value} AT TIME ZONE 'UTC')"),
+        }
+    }
 }
 
 /// A table to capture.
@@ -31,7 +59,8 @@ const FIND: &str = "
            c.relispartition AS partition, EXISTS (SELECT FROM pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)) AS inherits,
            pg_has_role(c.relowner, 'USAGE') AS ours, format('GRANT %I TO %I;', pg_get_userbyid(c.relowner), current_user) AS grant,
            ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS columns,
-           ARRAY(SELECT CASE WHEN a.attidentity = 'a' THEN 'a' ELSE a.attgenerated::text END FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS generated,
+           ARRAY(SELECT CASE WHEN a.attidentity = 'a' THEN 'a' WHEN a.attgenerated <> '' THEN a.attgenerated::text
+                             WHEN a.atttypid = 'timestamptz'::regtype THEN 'z' WHEN a.atttypid = 'timestamp'::regtype THEN 't' ELSE '' END FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS generated,
            (SELECT ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(n, o) JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.n
                          WHERE k.o <= i.indnkeyatts ORDER BY k.o)
             FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND (i.indisprimary OR (i.indisreplident AND i.indisunique))
@@ -67,7 +96,9 @@ pub async fn find(connection: &mut PgConnection, table: &str) -> Result<Captured
         return Err(CaptureError::NotOwner { table: name, grant });
     }
     let columns = columns.into_iter().zip(generated);
-    let columns = columns.map(|(name, generated)| Column { name, generated: generated == "s", always: generated == "a" }).collect();
+    let columns = columns
+        .map(|(name, generated)| Column { name, generated: generated == "s", always: generated == "a", time: Time::of(&generated) })
+        .collect();
     Ok(CapturedTable { name, columns, key })
 }
 
@@ -105,8 +136,15 @@ impl CapturedTable {
         self.columns.iter().filter(|column| !column.generated)
     }
 
-    /// Columns whose place in `changed` has a 1.
+    /// Columns whose place in `changed` has no 0.
     pub(super) fn set<'a>(&'a self, changed: &'a str) -> impl Iterator<Item = &'a Column> {
-        self.columns.iter().zip(changed.chars()).filter(|(_, changed)| *changed == '1').map(|(column, _)| column)
+        self.columns.iter().zip(changed.chars()).filter(|(_, changed)| *changed != '0').map(|(column, _)| column)
+    }
+
+    /// Of those the ones that decide whether a row goes back: all but times of the moment, where there are others.
+    pub(super) fn decide(&self, changed: &str) -> Vec<&str> {
+        let some = changed.contains('1');
+        let columns = self.columns.iter().zip(changed.chars()).filter(|(_, changed)| *changed == '1' || (!some && *changed != '0'));
+        columns.map(|(column, _)| column.name.as_str()).collect()
     }
 }

@@ -57,7 +57,7 @@ async fn a_captured_script_is_undone_row_by_row_while_the_application_goes_on_wr
     let rollback = status.rollback.expect("an account of the way back");
     assert_eq!(rollback.method, Some(RollbackMethod::Undo), "{rollback:?}");
     assert_eq!(rollback.undone + rollback.skipped_because_changed_since, 2 * expected.written, "{rollback:?}");
-    assert_eq!(rollback.skipped_because_changed_since, 0, "the application writes other columns: {rollback:?}");
+    assert_eq!(rollback.skipped_because_changed_since, 0, "the application writes other columns, and the time of the moment: {rollback:?}");
     assert_eq!(scene.database.sql(prompts), before, "every prompt is what it was");
     assert_eq!(prediction::audited(&scene.database), 0, "no generation says that it was imported");
     assert_eq!(scene.database.count("SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%backfill_capture%'"), 0);

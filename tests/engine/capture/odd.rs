@@ -71,3 +71,23 @@ async fn odd_names_and_keys_of_several_columns_go_back() {
     let (same, skipped, keys) = there_and_back(setup, &[table], &sql).await;
     assert!(same && skipped == 0, "{keys:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_of_the_moment_that_the_application_has_set_since_does_not_keep_the_row() {
+    let bench = bench(
+        "CREATE TABLE t (id int PRIMARY KEY, v text, note text, updated_at timestamptz NOT NULL DEFAULT '2026-01-01', seen timestamp);
+         INSERT INTO t SELECT n, 'v' || n FROM generate_series(1, 5) n",
+    )
+    .await;
+    arm(&bench, &of(&["t"])).await.unwrap();
+    run_script(
+        &bench,
+        "SET TimeZone = 'Asia/Tokyo'; UPDATE t SET v = 'filled', updated_at = now(), seen = now() AT TIME ZONE 'UTC'; UPDATE t SET updated_at = '2020-02-02' WHERE id = 5",
+    );
+    settle(&bench, State::Applied).await;
+    bench.sql("UPDATE t SET note = 'app', updated_at = '2030-01-01' WHERE id = 1; UPDATE t SET v = 'app' WHERE id = 2; UPDATE t SET updated_at = '2030-01-01' WHERE id = 5").await;
+    let undone = back(&bench).await;
+    assert_eq!(undone.skipped_keys, ["public.t/2 (v)", "public.t/5 (updated_at)"], "{undone:?}");
+    let now = "SELECT string_agg(concat_ws(' ', id, v, note, updated_at::date, seen::date), ', ' ORDER BY id) FROM t WHERE id <> 2";
+    assert_eq!(bench.text(now).await.unwrap(), "1 v1 app 2030-01-01, 3 v3 2026-01-01, 4 v4 2026-01-01, 5 v5 2030-01-01");
+}
