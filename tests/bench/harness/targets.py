@@ -34,7 +34,7 @@ def judge(results):
         _at_most("server CPU a row, of the one statement's", 1.3, None, _speed(rounds, "ours", "serverCpuPerRow")),
         _at_least("planning: rows a second, of COPY's", 0.7, None, ratios(_field(plans, "rate"), "plan", "copy")),
         _dump(results, "ours", "dump by default: times as fast as pg_dump -Fc", 4),
-        _dump(results, "ours-fastest", "dump by the fastest choice: times as fast as pg_dump -Fc", 7),
+        _dump(results, None, "dump by the fastest choice: times as fast as pg_dump -Fc", 7),
         _latency(results.get("latency")),
         _memory(results),
         _same_memory(results),
@@ -45,9 +45,14 @@ def judge(results):
 
 
 def _dump(results, variant, name, least):
-    """The whole step, proof and sums of every table too, against the command alone."""
+    """The dump, with the sums of every table beside it and without its proof, against the command, which has neither. Without a
+    variant: the fastest of ours."""
     rounds = (results.get("dump") or {}).get("rounds", [])
-    return _at_least(name, least, None, [row["pg_dump -Fc"]["seconds"] / row[variant]["seconds"] for row in rounds])
+
+    def ours(row):
+        return row[variant]["dumpSeconds"] if variant else min(row[which]["dumpSeconds"] for which in row if which.startswith("ours"))
+
+    return _at_least(name, least, None, [row["pg_dump -Fc"]["dumpSeconds"] / ours(row) for row in rounds])
 
 
 def _field(rounds, field):

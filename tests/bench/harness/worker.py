@@ -76,6 +76,8 @@ class Pod:
         self.root, self.engine, self.workers = Path(folder), engine, workers
         self.spec = engine.spec(shape, workers)
         self.plan = plan.status if plan else None
+        # What the image has and this machine has elsewhere.
+        self.environment = {}
         shutil.rmtree(self.root, ignore_errors=True)
         for path in ("run/backfill/input", "run/backfill/database", "run/backfill/control", "run/backfill/scratch", "backup/bench"):
             (self.root / path).mkdir(parents=True)
@@ -139,7 +141,7 @@ class Pod:
         (home / "dev").mkdir(exist_ok=True)
         (home / "dev/termination-log").unlink(missing_ok=True)
         # As the operator's pods have it.
-        environment = {"PATH": os.environ["PATH"], "JOB_COMPLETION_INDEX": str(index), "MALLOC_ARENA_MAX": "1"}
+        environment = {"PATH": os.environ["PATH"], "JOB_COMPLETION_INDEX": str(index), "MALLOC_ARENA_MAX": "1", **self.environment}
         with open(home / f"{step}.out", "w") as out, open(home / f"{step}.log", "w") as log:
             command = [self.engine.binary, "step", step, "--root", home]
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=environment)
