@@ -16,7 +16,7 @@ const USER: i64 = 65532;
 /// The resource that the node's own disk is.
 const EPHEMERAL_STORAGE: &str = "ephemeral-storage";
 /// glibc keeps a heap for each thread that allocates at the same time as others, and what batches free stays in each of
-/// them. With one heap a worker that applies takes 47 MiB instead of 57, and no more time (60,000 rows, `make bench`).
+/// them. With one heap a worker takes about 10 MiB less, 49 MiB at a million rows, and no more time (`docs/performance`).
 const ONE_HEAP: &str = "MALLOC_ARENA_MAX";
 /// A step ends its batch in hand within this after SIGTERM.
 const GRACE_SECONDS: i64 = 60;

@@ -100,6 +100,9 @@ def _measured(arguments, settings, engine):
             "machine": machine.describe(running, engine.binary, ROOT),
             "busyBefore": machine.busy(),
         }
+        if arguments.add:
+            earlier = json.loads((arguments.out / "results.json").read_text())
+            results = {**earlier, "command": f"{earlier['command']}`, then `{arguments.command}"}
         templates = {size: _template(running, shape, size, arguments.seed, say) for size in {settings.rows, settings.small_rows}}
         results["rowBytes"] = running.row(templates[settings.rows], f"SELECT avg(pg_column_size(metadata))::int FROM {shape.spec['source']['table']}")[0]
         scene = _scene(running, engine, shape, cache / "pods", templates[settings.rows], settings.workers)
@@ -109,7 +112,7 @@ def _measured(arguments, settings, engine):
             results[part] = _part(part, scene, templates, settings, results, seed, say)
             _save(results, arguments.out)
         results["busyAfter"] = machine.busy()
-        results["minutes"] = round((time.monotonic() - began) / 60, 1)
+        results["minutes"] = round((time.monotonic() - began) / 60 + (results.get("minutes", 0) if arguments.add else 0), 1)
         _save(results, arguments.out)
     return results
 
@@ -178,13 +181,14 @@ def _arguments():
     parser.add_argument("--batch-size", type=int, help="rows a batch (default: the operator's own)")
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these (latency needs speed)")
+    parser.add_argument("--add", action="store_true", help="beside the parts that the folder has already, with the same other arguments")
     parser.add_argument("--redraw", type=Path, metavar="FOLDER", help="write report and plots again out of its results.json")
     for name in ("rows", "small-rows", "rounds", "latency-rounds", "kills", "script-rows", "dump-rounds"):
         parser.add_argument(f"--{name}", type=int, help="instead of the profile's")
     arguments = parser.parse_args()
     if not arguments.redraw and not arguments.binary:
         parser.error("--binary is needed; tests/bench/bench sets it")
-    if "latency" in arguments.parts and "speed" not in arguments.parts:
+    if "latency" in arguments.parts and "speed" not in arguments.parts and not arguments.add:
         parser.error("latency needs speed: how long a variant takes alone")
     if arguments.workers != "auto" and not arguments.workers.isdigit():
         parser.error("--workers takes auto or a number")

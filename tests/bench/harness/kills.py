@@ -1,8 +1,9 @@
 """kill -9 in the middle of a batch, and a new worker at once: how long until the next COMMIT, and was anything written twice?"""
 
 import time
+from dataclasses import replace
 
-from . import ledger, state
+from . import ledger, state, worker
 from .stats import spread
 from .variants import Floor, Ours
 
@@ -25,6 +26,8 @@ def run(scene, template, settings, random, say):
         expected = state.of(scene.server, database, scene.shape)
     with scene.server.copy(template, "bench_run") as database:
         scene.server.execute(database, LOG, *(TRIGGER.format(table=name) for name in scene.shape.names), user="app")
+        # A trigger belongs to a table's definition, which must be that of the plan.
+        scene = replace(scene, plans={1: worker.plan(scene.folder / "plan-kills", scene.engine, scene.server, database, scene.shape)})
         ours.prepare(scene, database)
         seconds = _killed(scene, database, ours, settings, random, say)
         with scene.server.connect(database) as connection:
