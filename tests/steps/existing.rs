@@ -1,12 +1,12 @@
 //! Backups that were made elsewhere: proved as far as it can be, never touched, and restored like our own.
 
 use crate::restore::{CONTENT, ledger};
-use crate::support::pod::{End, Pod, TABLES, spec};
+use crate::support::pod::{Pod, TABLES, spec};
 use crate::support::postgres::{Database, path_with_programs, server};
 use crate::support::s3::{BUCKET, KEY_ID, KEY_SECRET, Store};
 use backfill_operator::api::spec::{Destination, RestoreMode};
 use backfill_operator::api::status::{BackupStatus, CheckResult, Step};
-use backfill_operator::protocol::{LossReport, Outcome, RestoreReport, StepReport};
+use backfill_operator::protocol::{Outcome, StepReport};
 use serde_json::json;
 use std::path::Path;
 use std::process::Command;
@@ -68,21 +68,6 @@ fn proved(pod: &mut Pod) -> BackupStatus {
     report.backup
 }
 
-fn restored(end: End) -> RestoreReport {
-    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Passed, "Restored"), "{} {}", end.verdict.message, end.stderr);
-    match end.report {
-        Some(StepReport::Restore(report)) => report,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn account(pod: &mut Pod) -> LossReport {
-    match pod.run(Step::LossAccount).report {
-        Some(StepReport::Loss(report)) => report,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// Every file below a folder with its content and time, as one text.
 fn everything(folder: &Path) -> String {
     let script = "find . -type f -printf '%p %T@ ' -exec sha256sum {} \\; | sort";
@@ -130,7 +115,7 @@ async fn a_dump_of_others_comes_back_without_its_ledger_and_what_it_loses_cannot
         let before = database.text(CONTENT).await;
         pod.input.restore = Some(mode);
         database.execute("UPDATE scenarios SET accepted_prompt = 'since'; DELETE FROM scenario_generations WHERE id > 400; CREATE TABLE backfill.kept (id int)").await;
-        let losses = account(&mut pod);
+        let losses = pod.account();
         assert_eq!(losses.losses.len(), 1);
         assert!(
             losses.losses[0].message.contains("cannot be said") && losses.losses[0].message.contains(&backup.taken_at.unwrap().to_string()),
@@ -139,8 +124,8 @@ async fn a_dump_of_others_comes_back_without_its_ledger_and_what_it_loses_cannot
         pod.input.loss_digest = Some(losses.digest.clone());
         database.execute("UPDATE scenarios SET accepted_prompt = 'later' WHERE id = 1").await;
         assert_eq!(pod.run(Step::Restore).verdict.reason, "LossChanged", "any write is another loss");
-        pod.input.loss_digest = Some(account(&mut pod).digest);
-        let report = restored(pod.run(Step::Restore));
+        pod.input.loss_digest = Some(pod.account().digest);
+        let report = pod.run(Step::Restore).restored();
         assert_eq!(database.text(CONTENT).await, before, "{mode:?}");
         let check = report.checks.iter().find(|check| check.name == "restored-tables").unwrap();
         assert!(check.result == CheckResult::Inconclusive && check.message.contains("could not be compared"), "{check:?}");
@@ -152,7 +137,7 @@ async fn a_dump_of_others_comes_back_without_its_ledger_and_what_it_loses_cannot
         );
         // A second attempt of the step takes nothing away that was written since.
         database.execute("UPDATE scenarios SET accepted_prompt = 'after' WHERE id = 3").await;
-        restored(pod.run(Step::Restore));
+        pod.run(Step::Restore).restored();
         assert_eq!(database.text("SELECT accepted_prompt FROM scenarios WHERE id = 3").await, "after", "{mode:?}");
     }
 }
@@ -168,9 +153,9 @@ async fn a_dump_of_an_earlier_run_is_proved_by_its_own_manifest_and_outlives_the
     let backup = proved(&mut pod);
     assert!(backup.unproved.is_empty() && backup.existing == "Dump", "{backup:?}");
     assert_eq!((&backup.lsn, &backup.database_id, backup.taken_at), (&theirs.lsn, &theirs.database_id, theirs.taken_at));
-    assert!(account(&mut pod).losses.is_empty());
+    assert!(pod.account().losses.is_empty());
     database.execute("UPDATE scenarios SET accepted_prompt = 'since' WHERE id = 1").await;
-    assert_eq!(account(&mut pod).losses[0].table, "public.scenarios", "what it held is known");
+    assert_eq!(pod.account().losses[0].table, "public.scenarios", "what it held is known");
 
     // A dump of others has no manifest beside it, and is nobody's to delete.
     let foreign = pod.paths.backup.join("staging/nightly.dump");
@@ -250,7 +235,7 @@ async fn a_dump_of_others_in_a_bucket_is_proved_and_comes_back() {
     let backup = proved(&mut pod);
     assert_eq!(backup.path, format!("s3://{BUCKET}/nightly/shop.dump"));
     database.execute("UPDATE scenarios SET accepted_prompt = 'since'").await;
-    restored(pod.run(Step::Restore));
+    pod.run(Step::Restore).restored();
     assert_eq!(database.text(CONTENT).await, before);
 }
 

@@ -2,18 +2,9 @@ use crate::restore::ledger;
 use crate::support::pod::{Pod, RUN_UID, TABLES, spec};
 use crate::support::postgres::Database;
 use backfill_operator::api::status::Step;
-use backfill_operator::protocol::{LossReport, Outcome, StepReport};
+use backfill_operator::protocol::StepReport;
 use backfill_operator::steps::applied_sums::record_applied;
 use backfill_operator::steps::{Reporter, StepContext};
-
-fn account(pod: &mut Pod) -> LossReport {
-    let end = pod.run(Step::LossAccount);
-    assert_eq!(end.verdict.outcome, Outcome::Passed, "{}", end.verdict.message);
-    match end.report {
-        Some(StepReport::Loss(report)) => report,
-        other => panic!("{other:?}"),
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_account_has_what_the_application_did_and_not_what_the_run_did() {
@@ -22,7 +13,7 @@ async fn the_account_has_what_the_application_did_and_not_what_the_run_did() {
     let mut pod = Pod::new(&database, spec(""));
     let Some(StepReport::Backup(report)) = pod.run(Step::Backup).report else { panic!("a backup") };
     pod.input.backup = Some(report.backup);
-    assert!(account(&mut pod).losses.is_empty(), "nothing has happened");
+    assert!(pod.account().losses.is_empty(), "nothing has happened");
 
     // The run applies, and says what it left.
     database.execute("UPDATE scenarios SET accepted_prompt = 'filled'").await;
@@ -33,7 +24,7 @@ async fn the_account_has_what_the_application_did_and_not_what_the_run_did() {
         reporter: Reporter::default(),
     };
     record_applied(&context).await.unwrap();
-    let empty = account(&mut pod);
+    let empty = pod.account();
     assert!(empty.losses.is_empty(), "{:?}", empty.losses);
     assert!(empty.digest.starts_with("sha256:"));
     assert_eq!(
@@ -46,10 +37,10 @@ async fn the_account_has_what_the_application_did_and_not_what_the_run_did() {
         .execute("INSERT INTO \"Orders\" VALUES (2); UPDATE scenarios SET accepted_prompt = 'own' WHERE id = 3; CREATE TABLE made (id int)")
         .await;
     record_applied(&context).await.unwrap();
-    let full = account(&mut pod);
+    let full = pod.account();
     let tables: Vec<&str> = full.losses.iter().map(|l| l.table.as_str()).collect();
     assert_eq!(tables, ["public.\"Orders\"", "public.made", "public.scenarios"]);
     assert_eq!(full.losses[0].message, "1 rows in the dump, 2 now");
     assert_ne!(full.digest, empty.digest);
-    assert_eq!(account(&mut pod).digest, full.digest, "the same losses have the same digest");
+    assert_eq!(pod.account().digest, full.digest, "the same losses have the same digest");
 }

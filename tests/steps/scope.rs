@@ -5,7 +5,7 @@ use crate::support::pod::{End, Pod, TABLES, spec};
 use crate::support::postgres::{Database, path_with_programs};
 use backfill_operator::api::spec::{BackfillRunSpec, DumpFormat, RestoreMode, Scope};
 use backfill_operator::api::status::{BackupStatus, CheckResult, Step};
-use backfill_operator::protocol::{LossReport, Outcome, RehearsalReport, RestoreReport, StepReport};
+use backfill_operator::protocol::{Outcome, RehearsalReport, StepReport};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -56,21 +56,6 @@ fn backup(pod: &mut Pod) -> BackupStatus {
     match end.report {
         Some(StepReport::Backup(report)) => report.backup,
         _ => panic!("{} {}", end.verdict.message, end.stderr),
-    }
-}
-
-fn restored(end: End) -> RestoreReport {
-    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Passed, "Restored"), "{} {}", end.verdict.message, end.stderr);
-    match end.report {
-        Some(StepReport::Restore(report)) => report,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn account(pod: &mut Pod) -> LossReport {
-    match pod.run(Step::LossAccount).report {
-        Some(StepReport::Loss(report)) => report,
-        other => panic!("{other:?}"),
     }
 }
 
@@ -129,7 +114,7 @@ async fn a_restore_of_tables_puts_their_rows_back_and_leaves_everything_else() {
             )
             .await;
         let said = database.text("SELECT count(*) FROM said").await;
-        let losses = account(&mut pod);
+        let losses = pod.account();
         assert_eq!(
             losses.losses.iter().map(|l| l.table.as_str()).collect::<Vec<_>>(),
             ["public.scenarios"],
@@ -137,7 +122,7 @@ async fn a_restore_of_tables_puts_their_rows_back_and_leaves_everything_else() {
         );
         pod.input.loss_digest = Some(losses.digest);
         pod.input.restore = Some(RestoreMode::InPlace);
-        let report = restored(pod.run(Step::Restore));
+        let report = pod.run(Step::Restore).restored();
         assert!(report.checks.iter().all(|c| c.result == CheckResult::Passed) && report.old_database.is_none(), "{:?}", report.checks);
         assert_eq!(database.text(WRITTEN).await, before, "{format:?}");
         assert!(database.text(AROUND).await == around, "keys, triggers and rights are as they were, {format:?}");
@@ -149,7 +134,7 @@ async fn a_restore_of_tables_puts_their_rows_back_and_leaves_everything_else() {
         assert_eq!(database.text("SELECT count(*) FROM backfill.claim").await, "0");
         // The second attempt of a step that died after its COMMIT takes nothing of the application's later writes away.
         database.execute("UPDATE scenarios SET accepted_prompt = 'after' WHERE id = 3").await;
-        restored(pod.run(Step::Restore));
+        pod.run(Step::Restore).restored();
         assert_eq!(database.text("SELECT accepted_prompt FROM scenarios WHERE id = 3").await, "after");
     }
 }
@@ -179,7 +164,7 @@ async fn partitions_and_what_a_delete_takes_along_are_in_it() {
         .execute("DELETE FROM events WHERE id % 2 = 0; DELETE FROM about WHERE id = 1; UPDATE events SET at = '2026-12-31' WHERE id = 1")
         .await;
     assert_ne!(database.text(all).await, before);
-    restored(pod.run(Step::Restore));
+    pod.run(Step::Restore).restored();
     assert_eq!(database.text(all).await, before);
     assert!(database.text(AROUND).await == keys);
 }

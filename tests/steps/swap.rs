@@ -5,7 +5,7 @@ use crate::support::pod::{End, Pod, RUN_UID, TABLES, spec};
 use crate::support::postgres::Database;
 use backfill_operator::api::spec::RestoreMode;
 use backfill_operator::api::status::{CheckResult, Step};
-use backfill_operator::protocol::{Cnpg, CnpgCluster, CnpgDatabase, LossReport, Outcome, RestoreReport, StepReport};
+use backfill_operator::protocol::{Cnpg, CnpgCluster, CnpgDatabase, Outcome, StepReport};
 use sqlx::{AssertSqlSafe, Connection as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,21 +36,6 @@ async fn backed_up(more: &str) -> (Database, Pod) {
     (database, pod)
 }
 
-fn report_of(end: End) -> RestoreReport {
-    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Passed, "Restored"), "{} {}", end.verdict.message, end.stderr);
-    match end.report {
-        Some(StepReport::Restore(report)) => report,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn account(pod: &mut Pod) -> LossReport {
-    match pod.run(Step::LossAccount).report {
-        Some(StepReport::Loss(report)) => report,
-        other => panic!("{other:?}"),
-    }
-}
-
 async fn in_old(database: &Database, old: &str, sql: &str) -> String {
     let other =
         Database { name: old.into(), owner: database.owner.clone(), reader: database.reader.clone(), password: database.password.clone() };
@@ -62,7 +47,7 @@ async fn a_swap_brings_everything_back_and_carries_what_belongs_to_the_database_
     let (database, mut pod) = backed_up("").await;
     let (before, of_database) = (database.text(CONTENT).await, database.text(OF_DATABASE).await);
     database.execute("UPDATE scenarios SET accepted_prompt = 'x'; DROP TABLE scenario_generations; CREATE TABLE since (id int); INSERT INTO since VALUES (1)").await;
-    let report = report_of(pod.run(Step::Restore));
+    let report = pod.run(Step::Restore).restored();
     assert_eq!(database.text(CONTENT).await, before);
     assert_eq!(database.text(OF_DATABASE).await, of_database, "owner, locale, rights, settings, limit, comment");
     assert_eq!(database.text("SELECT to_regclass('since') IS NULL").await, "true");
@@ -80,7 +65,7 @@ async fn a_swap_brings_everything_back_and_carries_what_belongs_to_the_database_
     assert!(left.result == CheckResult::Inconclusive && left.message.contains("public.since"), "{}", left.message);
     // A second attempt takes nothing away, and says the same.
     database.execute("INSERT INTO scenarios DEFAULT VALUES").await;
-    let again = report_of(pod.run(Step::Restore));
+    let again = pod.run(Step::Restore).restored();
     assert_eq!(again.old_database.as_deref(), Some(old.as_str()));
     assert_eq!(database.text("SELECT count(*) FROM scenarios").await, "501");
 
@@ -124,7 +109,7 @@ async fn under_an_application_that_writes_to_the_last_moment_every_write_is_in_t
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (1..=3).map(|n| tokio::spawn(application(database.clone(), n, stop.clone()))).collect();
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let report = report_of(pod.run(Step::Restore));
+    let report = pod.run(Step::Restore).restored();
     tokio::time::sleep(Duration::from_millis(500)).await;
     stop.store(true, Ordering::SeqCst);
     let (mut committed, mut broken) = (Vec::new(), 0);
@@ -157,7 +142,7 @@ async fn a_restore_that_would_lose_something_else_than_was_approved_changes_noth
         let (database, mut pod) = backed_up("").await;
         pod.input.restore = Some(mode);
         database.execute("UPDATE scenarios SET accepted_prompt = 'since' WHERE id = 1").await;
-        let approved = account(&mut pod);
+        let approved = pod.account();
         assert_eq!(approved.losses.len(), 1);
         pod.input.loss_digest = Some(approved.digest);
         database.execute("UPDATE scenarios SET accepted_prompt = 'since' WHERE id = 2").await;
@@ -171,8 +156,8 @@ async fn a_restore_that_would_lose_something_else_than_was_approved_changes_noth
         );
         assert!(end.verdict.message.contains("public.scenarios"), "{}", end.verdict.message);
         assert_eq!(database.text(CONTENT).await, before);
-        pod.input.loss_digest = Some(account(&mut pod).digest);
-        report_of(pod.run(Step::Restore));
+        pod.input.loss_digest = Some(pod.account().digest);
+        pod.run(Step::Restore).restored();
         assert_eq!(database.text("SELECT count(accepted_prompt) FROM scenarios").await, "0");
     }
 }
@@ -193,7 +178,7 @@ async fn a_swap_killed_on_the_way_leaves_the_live_database_and_the_next_attempt_
     child.wait().unwrap();
     assert_eq!(database.text(CONTENT).await, before, "the application has what it had");
     let end = pod.run(Step::Restore);
-    report_of(end);
+    end.restored();
     assert_eq!(database.text("SELECT count(accepted_prompt) FROM scenarios").await, "0");
     assert_eq!(database.text(&new).await, "0", "nothing is left of the first attempt");
 }
@@ -251,7 +236,7 @@ async fn sessions_that_the_role_may_not_end_hold_the_swap_and_are_named() {
     assert!(end.verdict.message.contains("postgres") && end.verdict.message.contains("GRANT pg_signal_backend"), "{}", end.verdict.message);
     superuser.close().await.unwrap();
     assert_eq!(database.text(CONTENT).await, before);
-    report_of(pod.run(Step::Restore));
+    pod.run(Step::Restore).restored();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,7 +301,7 @@ async fn a_swap_carries_the_audit_table_over_with_what_was_written_to_it_since_t
     database.execute("UPDATE scenarios SET accepted_prompt = 'x'; INSERT INTO our_audit SELECT 'ours', 'scenarios', n::text, 'written' FROM generate_series(1, 500) n").await;
     let rows = "(SELECT md5(string_agg(a::text, '|' ORDER BY a::text)) || count(*) FROM our_audit a)";
     let before = database.text(rows).await;
-    report_of(pod.run(Step::Restore));
+    pod.run(Step::Restore).restored();
     assert_eq!(database.text("SELECT count(accepted_prompt) FROM scenarios").await, "0", "the rows are those of the dump");
     assert_eq!(database.text(rows).await, before, "and the account of what was done is that of now");
     assert!(before.ends_with("501"), "{before}");

@@ -3,7 +3,9 @@
 use super::postgres::{Database, is_root, path_with_programs, server, server_programs, unprivileged};
 use backfill_operator::api::BackfillRunSpec;
 use backfill_operator::api::status::Step;
-use backfill_operator::protocol::{Details, Paths, RehearsalInput, RunIdentity, StepInput, StepReport, Verdict};
+use backfill_operator::protocol::{
+    Details, LossReport, Outcome, Paths, RehearsalInput, RestoreReport, RunIdentity, StepInput, StepReport, Verdict,
+};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -25,6 +27,18 @@ pub struct End {
     pub report: Option<StepReport>,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl End {
+    /// The report of a restore that has passed.
+    pub fn restored(self) -> RestoreReport {
+        let verdict = &self.verdict;
+        assert_eq!((verdict.outcome, verdict.reason.as_str()), (Outcome::Passed, "Restored"), "{} {}", verdict.message, self.stderr);
+        match self.report {
+            Some(StepReport::Restore(report)) => report,
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// The smallest spec that a step here takes, with what else it says.
@@ -158,6 +172,16 @@ impl Pod {
 
     pub fn spawn(&mut self, step: Step) -> Child {
         self.command(step).spawn().unwrap()
+    }
+
+    /// What a restore would lose now.
+    pub fn account(&mut self) -> LossReport {
+        let end = self.run(Step::LossAccount);
+        assert_eq!(end.verdict.outcome, Outcome::Passed, "{}", end.verdict.message);
+        match end.report {
+            Some(StepReport::Loss(report)) => report,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub fn run(&mut self, step: Step) -> End {

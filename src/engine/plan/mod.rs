@@ -274,7 +274,8 @@ impl<'a> Planner<'a> {
             self.counts.sample.extend(shown);
             // Of all rows, where all are searched; else of those that are shown.
             self.counts.sensitive += i64::from(sensitive && self.options.sensitive.is_none());
-        } else {
+        } else if !self.with.shown.load(Ordering::Relaxed) {
+            // Once: a write a row would take the rules' cache line from the threads that assess.
             self.with.shown.store(true, Ordering::Relaxed);
         }
         self.range.add(key.into_iter().chain(winner), writing.fingerprint, changes.len(), writing.bytes);

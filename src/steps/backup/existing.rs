@@ -215,18 +215,8 @@ fn status(manifest: &Manifest, contents: &Contents, (file, path, own): (String, 
         manifest: own,
         existing: "Dump".into(),
         unproved,
-        size_bytes: manifest.files.iter().map(|file| file.size).sum(),
-        sha256: manifest.sha256.clone(),
-        format: manifest.format.name().into(),
-        encrypted_for: manifest.encrypted_for.clone().unwrap_or_default(),
         client: format!("made elsewhere by pg_dump {}", contents.header.client_version),
-        server_version: manifest.database.server_version.clone(),
-        database_id: manifest.database.id.clone(),
-        lsn: manifest.lsn.clone(),
-        taken_at: Some(manifest.taken_at),
-        proof: "Read".into(),
-        restore_with: manifest.restore_with.clone(),
-        ..BackupStatus::default()
+        ..super::read_back(manifest)
     }
 }
 

@@ -182,14 +182,21 @@ fn status(store: &BackupStore, manifest: &Manifest, dumper: &Dumper, name: Strin
     BackupStatus {
         path: store.destination().shown(&name),
         file: name,
-        size_bytes: manifest.files.iter().map(|file| file.size).sum(),
-        sha256: manifest.sha256.clone(),
-        format: manifest.format.name().into(),
         scope: if manifest.scope == Scope::Tables { manifest.scope.name().into() } else { String::new() },
         tables: if manifest.scope == Scope::Tables { named(manifest) } else { Vec::new() },
         compression: manifest.compression.name().into(),
-        encrypted_for: manifest.encrypted_for.clone().unwrap_or_default(),
         client: dumper.why.clone(),
+        ..read_back(manifest)
+    }
+}
+
+/// What the status says of every dump that was read to its last block, whoever made it: the manifest's words.
+fn read_back(manifest: &Manifest) -> BackupStatus {
+    BackupStatus {
+        size_bytes: manifest.files.iter().map(|file| file.size).sum(),
+        sha256: manifest.sha256.clone(),
+        format: manifest.format.name().into(),
+        encrypted_for: manifest.encrypted_for.clone().unwrap_or_default(),
         server_version: manifest.database.server_version.clone(),
         database_id: manifest.database.id.clone(),
         lsn: manifest.lsn.clone(),

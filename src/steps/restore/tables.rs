@@ -7,7 +7,7 @@
 use super::error::RestoreError;
 use super::fence::Fence;
 use super::script::{literal, noted};
-use crate::engine::sql::TableName;
+use crate::engine::sql::{TableName, quote};
 use crate::postgres::archive::Entry;
 use crate::postgres::table_sums::{self, TableSum};
 use sqlx::postgres::PgConnection;
@@ -126,8 +126,8 @@ impl Script<'_> {
             let name = literal(&sum.table);
             let measured = if self.has_sums {
                 format!(
-                    "SELECT rows, digest FROM \"{}\".table_sums WHERE run_uid::text = {} AND moment = 'Restored' AND table_name = {name}",
-                    self.ledger,
+                    "SELECT rows, digest FROM {}.table_sums WHERE run_uid::text = {} AND moment = 'Restored' AND table_name = {name}",
+                    quote(self.ledger),
                     literal(self.run_uid)
                 )
             } else {
