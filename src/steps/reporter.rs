@@ -2,6 +2,7 @@
 
 use crate::engine::throttle::{Held, Remark};
 use crate::protocol::Progress;
+use std::collections::VecDeque;
 use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -23,7 +24,8 @@ pub struct Reporter {
 struct State {
     /// The line to print next.
     now: Progress,
-    window: Option<(Instant, i64)>,
+    /// What was done when a line was printed, the oldest first: no more than the window's.
+    marks: VecDeque<(Instant, i64)>,
     printed: Option<Instant>,
 }
 
@@ -32,6 +34,16 @@ impl Reporter {
     pub fn progress(&self, done: i64, total: i64, unit: &str) {
         let Ok(mut state) = self.state.lock() else { return };
         if let Some(line) = state.progress(done, total, unit, Instant::now()) {
+            print(&line);
+        }
+    }
+
+    /// Says that all is done, at once: the last look may be long ago, and a short step has had none.
+    pub fn finished(&self, total: i64, unit: &str) {
+        let Ok(mut state) = self.state.lock() else { return };
+        let now = Instant::now();
+        let line = state.progress(total, total, unit, now).or_else(|| state.line(true, now));
+        if let Some(line) = line {
             print(&line);
         }
     }
@@ -49,13 +61,16 @@ impl Reporter {
 impl State {
     fn progress(&mut self, done: i64, total: i64, unit: &str, now: Instant) -> Option<Progress> {
         (self.now.done, self.now.total, self.now.unit) = (done, total, unit.into());
-        let (start, done_then) = *self.window.get_or_insert((now, done));
-        let elapsed = now - start;
-        let millis = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX).max(1);
+        // The newest mark before the window stays: the speed is taken over all of the window, not over what follows it.
+        while self.marks.get(1).is_some_and(|(marked, _)| now - *marked >= WINDOW) {
+            self.marks.pop_front();
+        }
+        let (start, done_then) = *self.marks.front().unwrap_or(&(now, done));
+        let millis = i64::try_from((now - start).as_millis()).unwrap_or(i64::MAX).max(1);
         self.now.per_second = (done - done_then).max(0) * 1000 / millis;
         let line = self.line(false, now);
-        if line.is_some() && elapsed > WINDOW {
-            self.window = Some((now, done));
+        if line.is_some() || self.marks.is_empty() {
+            self.marks.push_back((now, done));
         }
         line
     }
@@ -66,7 +81,8 @@ impl State {
         let other = by != self.now.throttled_by || unmeasured != self.now.unmeasured;
         if by.is_some() {
             // Nothing is done, and the speed before says nothing about the time left.
-            (self.now.per_second, self.window) = (0, None);
+            self.now.per_second = 0;
+            self.marks.clear();
         }
         let quiet = by.is_none() && !other;
         (self.now.throttled_by, self.now.throttle_message, self.now.unmeasured) = (by, message, unmeasured);
@@ -102,6 +118,21 @@ mod tests {
         assert_eq!(state.progress(5, 100, "rows", at(500)), None);
         let line = state.progress(20, 100, "rows", at(2000)).unwrap();
         assert_eq!((line.done, line.per_second, line.remaining_seconds()), (20, 10, Some(8)));
+    }
+
+    #[test]
+    fn the_speed_is_that_of_the_last_ten_seconds_and_a_short_stop_does_not_make_it_nothing() {
+        let (mut state, start) = (State::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for second in 0..=30 {
+            state.progress(10 * i64::try_from(second).unwrap(), 1000, "rows", at(second));
+        }
+        for second in 31..=35 {
+            state.progress(300, 1000, "rows", at(second));
+        }
+        assert_eq!(state.now.per_second, 5, "five seconds of ten");
+        state.progress(300, 1000, "rows", at(60));
+        assert_eq!(state.progress(300, 1000, "rows", at(61)).unwrap().per_second, 0);
     }
 
     #[test]

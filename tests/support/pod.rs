@@ -211,6 +211,16 @@ impl Pod {
     }
 }
 
+/// The child of a process that runs this tool.
+pub fn child_of(parent: u32, tool: &str) -> Option<u32> {
+    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let (head, rest) = stat.rsplit_once(") ")?;
+        let (pid, name) = head.split_once(" (")?;
+        (name == tool && rest.split(' ').nth(1) == Some(parent.to_string().as_str())).then(|| pid.parse().ok())?
+    })
+}
+
 /// How many children of a process run a tool of PostgreSQL, and which of them show the text in arguments or environment.
 pub fn children_showing(parent: u32, text: &str) -> (usize, Vec<String>) {
     let (mut found, mut shown) = (0, Vec::new());

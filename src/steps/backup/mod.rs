@@ -125,7 +125,7 @@ async fn both(
                 () = progress::watch(context, session, &wanted, estimate) => Err(BackupError::Stopped),
             };
             if written.is_ok() {
-                context.reporter.progress(estimate, estimate, "bytes");
+                context.reporter.finished(estimate, "bytes");
             }
             written.inspect_err(|_| end.cancel())
         }
