@@ -6,9 +6,11 @@
 mod finds;
 mod own;
 mod referring;
+mod unread;
 
 pub use own::{own_relation, own_scope};
 pub use referring::{lock_captured, refers};
+pub use unread::unread;
 
 use super::catalog::Column;
 use super::model::{AuditTarget, Join, JoinFrom, Model, Set, Target, WriteAction};

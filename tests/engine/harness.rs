@@ -4,7 +4,7 @@ use crate::server::Server;
 use backfill_operator::api::duration;
 use backfill_operator::api::spec::{AddedColumn, Samples, SqlBackfill, TlsMode};
 use backfill_operator::api::status::{PlanStatus, ResultStatus};
-use backfill_operator::engine::apply::{self, ApplyError, ApplyOptions, Ending, Retries};
+use backfill_operator::engine::apply::{self, ApplyError, ApplyOptions, Ending, Observer, Retries};
 use backfill_operator::engine::connector::{ConnectRefused, Connector};
 use backfill_operator::engine::ledger::{self, Claimed, Ledger};
 use backfill_operator::engine::model::{Model, ModelError};
@@ -74,6 +74,29 @@ pub struct Bench {
     pub stop: CancellationToken,
     /// The attempt to apply; each call of `apply` is one more, as a new Job is.
     pub attempt: AtomicI32,
+    /// Batches of all attempts that were written unread, and those that were read.
+    pub unread: AtomicI32,
+    pub read: AtomicI32,
+}
+
+/// The observer of a worker.
+struct Told<'a, F> {
+    bench: &'a Bench,
+    /// The first word comes before the first batch; tests act on batches.
+    begun: bool,
+    progress: F,
+}
+
+impl<F: FnMut(i64, i64)> Observer for Told<'_, F> {
+    fn progress(&mut self, done: i64, total: i64) {
+        if std::mem::replace(&mut self.begun, true) {
+            (self.progress)(done, total);
+        }
+    }
+
+    fn written(&mut self, unread: bool) {
+        if unread { &self.bench.unread } else { &self.bench.read }.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 pub struct Direct(pub Credentials);
@@ -128,6 +151,8 @@ impl Bench {
             folder: tempfile::tempdir().unwrap(),
             stop: CancellationToken::new(),
             attempt: AtomicI32::new(0),
+            unread: AtomicI32::new(0),
+            read: AtomicI32::new(0),
         };
         bench.sql(setup).await;
         bench
@@ -201,6 +226,23 @@ impl Bench {
         self.plan_by(1000).await.unwrap()
     }
 
+    /// Plans once every transaction before has ended, those of other tests on the server, too: only then all rows are known to
+    /// be older than the plan.
+    pub async fn plan_settled(&self, page: usize) -> PlanStatus {
+        let last = self.number("pg_current_xact_id()::text::int8").await;
+        let begun = std::time::Instant::now();
+        while self.number("pg_snapshot_xmin(pg_current_snapshot())::text::int8").await <= last {
+            assert!(begun.elapsed() < Duration::from_secs(120), "some transaction of another test does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.plan_by(page).await.unwrap()
+    }
+
+    /// Batches that were written unread, and those that were read.
+    pub fn batches(&self) -> (i32, i32) {
+        (self.unread.load(Ordering::Relaxed), self.read.load(Ordering::Relaxed))
+    }
+
     pub fn plan_file(&self) -> PathBuf {
         self.folder.path().join("a.plan")
     }
@@ -252,15 +294,7 @@ impl Bench {
             retries: Retries::new(8, Duration::from_millis(50), Duration::from_secs(2)),
             tell_each_batch: true,
         };
-        // The first word comes before the first batch; tests act on batches.
-        let mut begun = false;
-        let mut progress = progress;
-        apply::apply(connector, options, |done, total| {
-            if std::mem::replace(&mut begun, true) {
-                progress(done, total);
-            }
-        })
-        .await
+        apply::apply(connector, options, Told { bench: self, begun: false, progress }).await
     }
 
     pub fn control(&self) -> PathBuf {

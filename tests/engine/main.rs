@@ -39,6 +39,7 @@ mod throttle;
 mod undo;
 mod undo_crash;
 mod undo_while_writing;
+mod unread;
 mod values;
 mod verify;
 mod writes;

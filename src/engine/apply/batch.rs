@@ -3,13 +3,14 @@
 use super::ApplyError;
 use super::context::Context;
 use super::read_ahead::{Prepared, Refused};
+use super::unread::Unread;
 use super::write::{BatchNumber, Outcome, Writer, Writing};
 use crate::api::spec::DriftMode;
-use crate::engine::ledger::{Ledger, LedgerError};
+use crate::engine::ledger::{ClaimedRange, Ledger, LedgerError};
 use crate::engine::plan::RowsDigest;
 use crate::engine::query;
 use crate::engine::row::{Change, Judged, Key, Keys, Kind, RowError, show};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Transaction};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many drifted keys a person is shown.
@@ -33,6 +34,41 @@ pub(super) enum Mode {
     Locked,
 }
 
+/// Writes a whole range without reading it, and commits it. False where that cannot be: then nothing was written.
+pub(super) async fn write_unread(
+    connection: &mut PgConnection,
+    context: &Context,
+    unread: &Unread,
+    range: &ClaimedRange,
+) -> Result<bool, ApplyError> {
+    let mut transaction = begin(connection, context, range).await?;
+    let number = BatchNumber { range: range.number, batch: range.batches + 1 };
+    if !unread.write(&mut transaction, context, range, number).await? {
+        transaction.rollback().await?;
+        return Ok(false);
+    }
+    let (last, written) = (range.rows.len().saturating_sub(1), range.rows.len());
+    let recorded =
+        Recorded { number, first: 0, last, written, drifted: 0, quarantined: 0, redacted: 0, digest: &range.rows.digest, triggers: &[] };
+    recorded.record(&mut transaction, context).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// The transaction of a batch, with the fence held.
+async fn begin<'c>(
+    connection: &'c mut PgConnection,
+    context: &Context,
+    range: &ClaimedRange,
+) -> Result<Transaction<'c, Postgres>, ApplyError> {
+    let mut transaction = connection.begin().await?;
+    // A batch that a crash of the server takes away is taken away whole, cursor and all. The last COMMIT of the run waits for
+    // the disk (and for synchronous standbys), and with it for all before it.
+    sqlx::query("SET LOCAL synchronous_commit = off").persistent(false).execute(&mut *transaction).await?;
+    context.ledger.fence_range(&mut transaction, context.epoch, range.number, range.epoch).await?;
+    Ok(transaction)
+}
+
 /// Writes a batch, and commits it.
 pub(super) async fn write(
     connection: &mut PgConnection,
@@ -42,12 +78,8 @@ pub(super) async fn write(
     drift: DriftMode,
     mode: Mode,
 ) -> Result<(), ApplyError> {
-    let mut transaction = connection.begin().await?;
-    // A batch that a crash of the server takes away is taken away whole, cursor and all. The last COMMIT of the run waits for
-    // the disk (and for synchronous standbys), and with it for all before it.
-    sqlx::query("SET LOCAL synchronous_commit = off").persistent(false).execute(&mut *transaction).await?;
     let range = &prepared.range;
-    context.ledger.fence_range(&mut transaction, context.epoch, range.number, range.epoch).await?;
+    let mut transaction = begin(connection, context, range).await?;
     let mut batch = Batch::new(context, prepared, standing, drift);
     if mode == Mode::AsRead {
         let places: Vec<usize> = prepared.places.iter().copied().filter(|place| !prepared.refused.contains_key(place)).collect();
@@ -119,8 +151,7 @@ impl<'a> Batch<'a> {
         if rows.is_empty() {
             return Ok(());
         }
-        let Context { model, ledger, entry, run, plan_digest, .. } = self.context;
-        let writer = Writer { model, ledger, entry, run, plan_digest };
+        let (model, writer) = (&self.context.model, Writer::of(self.context));
         let Outcome { written, changed_by_triggers } = writer.write(connection, self.number, &rows, locked).await?;
         for row in rows.iter().filter(|row| locked && !written.contains(&row.place)) {
             // What is not there cannot be locked: somebody else may have inserted it in between.
@@ -175,7 +206,6 @@ impl<'a> Batch<'a> {
         let (Some(first), Some(last)) = (self.prepared.places.first(), self.prepared.places.last()) else {
             return Ok(self.digest);
         };
-        let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         let refused: Vec<(usize, &Refused)> = self
             .prepared
             .refused
@@ -183,6 +213,49 @@ impl<'a> Batch<'a> {
             .filter(|(place, _)| self.prepared.places.contains(place))
             .map(|(place, why)| (*place, why))
             .collect();
+        let triggers: Vec<&str> = self.changed_by_triggers.iter().map(String::as_str).collect();
+        let recorded = Recorded {
+            number: self.number,
+            first: *first,
+            last: *last,
+            written: self.written.len(),
+            drifted: self.drifted.len(),
+            quarantined: refused.len(),
+            redacted: self.redacted,
+            digest: &self.digest,
+            triggers: &triggers,
+        };
+        recorded.record(connection, self.context).await?;
+        if !self.drifted.is_empty() {
+            record_drifted(connection, ledger, range.number, &self.drifted).await?;
+        }
+        for (place, why) in refused {
+            quarantine(connection, ledger, range.number, place, &self.prepared.key(self.context, place), why).await?;
+        }
+        Ok(self.digest)
+    }
+}
+
+/// What the ledger says of a batch.
+struct Recorded<'a> {
+    number: BatchNumber,
+    /// Places of its first and its last row.
+    first: usize,
+    last: usize,
+    written: usize,
+    drifted: usize,
+    quarantined: usize,
+    redacted: usize,
+    /// Over all that is written of the range by now.
+    digest: &'a RowsDigest,
+    /// Columns in which triggers left another value.
+    triggers: &'a [&'a str],
+}
+
+impl Recorded<'_> {
+    async fn record(&self, connection: &mut PgConnection, context: &Context) -> Result<(), sqlx::Error> {
+        let ledger = &context.ledger;
+        let int = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         let sql = format!(
             "WITH b AS (INSERT INTO {} (run_uid, range, batch, epoch, first, last, written, drifted) VALUES ($1, $2, $3, $4, $5, $6, $7, $8))
              UPDATE {} SET cursor = $6 + 1, batches = $3, written = written + $7, drifted = drifted + $8, quarantined = quarantined + $9,
@@ -193,18 +266,11 @@ impl<'a> Batch<'a> {
             ledger.table("batches"),
             ledger.table("ranges")
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(range.number).bind(self.number.batch);
-        let query = query.bind(self.context.epoch).bind(int(*first)).bind(int(*last)).bind(i64::from(int(self.written.len())));
-        let query = query.bind(i64::from(int(self.drifted.len()))).bind(i64::from(int(refused.len())));
-        let triggers: Vec<&str> = self.changed_by_triggers.iter().map(String::as_str).collect();
-        query.bind(i64::from(int(self.redacted))).bind(self.digest.to_bytes()).bind(triggers).execute(&mut *connection).await?;
-        if !self.drifted.is_empty() {
-            record_drifted(connection, ledger, range.number, &self.drifted).await?;
-        }
-        for (place, why) in refused {
-            quarantine(connection, ledger, range.number, place, &self.prepared.key(self.context, place), why).await?;
-        }
-        Ok(self.digest)
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(self.number.range).bind(self.number.batch);
+        let query = query.bind(context.epoch).bind(int(self.first)).bind(int(self.last)).bind(i64::from(int(self.written)));
+        let query = query.bind(i64::from(int(self.drifted))).bind(i64::from(int(self.quarantined)));
+        query.bind(i64::from(int(self.redacted))).bind(self.digest.to_bytes()).bind(self.triggers).execute(connection).await?;
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a worker knows while it applies: the model, its questions, and where its rows stand.
 
+use super::unread::Unread;
 use super::{ApplyError, ApplyOptions};
 use crate::engine::ledger::{Claimer, Ledger};
 use crate::engine::model::{AuditTarget, Model};
@@ -26,6 +27,8 @@ pub(super) struct Context {
     pub(super) locks_source: bool,
     /// What all audit entries of the run have in common, as JSON.
     pub(super) entry: String,
+    /// How ranges are written without being read, where they can be.
+    pub(super) unread: Option<Unread>,
     /// Namespace and name.
     pub(super) run: String,
     pub(super) plan_digest: String,
@@ -48,7 +51,7 @@ impl Context {
         let plan_digest = options.plan.digest.clone();
         let entry = serde_json::json!({"source": "backfill", "run": run, "planDigest": plan_digest}).to_string();
         let (ledger, claimer) = (options.ledger.clone(), claimer.clone());
-        Ok(Self { model, ledger, claimer, question, sensitive, epoch, locks_source, entry, run, plan_digest })
+        Ok(Self { model, ledger, claimer, question, sensitive, epoch, locks_source, entry, unread: None, run, plan_digest })
     }
 
     /// Makes what the run writes beside the data: the table of audit entries, and the description of its writes in the ledger.

@@ -66,12 +66,17 @@ pub(super) async fn check(
 /// True where even all changes since the plan would not be too many: then they are found one by one, as the batches meet
 /// them. What the plan left of what it saw tells it without reading a value.
 async fn little_has_changed(connection: &mut PgConnection, planned: i64, options: ApplyOptions<'_>) -> Result<bool, ApplyError> {
+    let Some(witness) = witness(connection, options).await? else { return Ok(false) };
+    let changed = witness.changed_at_most(connection).await?;
+    Ok(changed.is_some_and(|changed| allowed(changed, planned, options, Vec::new()).is_ok()))
+}
+
+/// What the plan left of what it saw.
+pub(super) async fn witness(connection: &mut PgConnection, options: ApplyOptions<'_>) -> Result<Option<Witness>, ApplyError> {
     let sql = format!("SELECT witness::text FROM {} WHERE uid = $1", options.ledger.table("runs"));
     let witness: Option<String> =
         sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(options.ledger.uid()).fetch_one(&mut *connection).await?;
-    let Some(witness) = witness.and_then(|text| serde_json::from_str::<Witness>(&text).ok()) else { return Ok(false) };
-    let changed = witness.changed_at_most(connection).await?;
-    Ok(allowed(changed, planned, options, Vec::new()).is_ok())
+    Ok(witness.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 /// Says in the ledger that the rows were compared.

@@ -11,9 +11,11 @@ mod drift;
 mod load;
 mod pace;
 mod read_ahead;
+mod record;
 mod retry;
 mod size;
 mod sql;
+mod unread;
 mod worker;
 mod write;
 
@@ -200,6 +202,9 @@ pub trait Observer {
     /// Rows handled and rows planned, over all workers and attempts.
     fn progress(&mut self, done: i64, total: i64);
 
+    /// A batch was written, without its rows being read or with.
+    fn written(&mut self, _unread: bool) {}
+
     /// What holds the worker from now on, if anything does, and which readings cannot be taken.
     fn throttled(&mut self, _held: Option<&Held>, _remarks: &[&Remark]) {}
 }
@@ -222,6 +227,10 @@ impl<O: Observer> Observer for Moved<'_, O> {
         self.forward |= *self.furthest < done;
         *self.furthest = done.max(*self.furthest);
         self.observer.progress(done, total);
+    }
+
+    fn written(&mut self, unread: bool) {
+        self.observer.written(unread);
     }
 
     fn throttled(&mut self, held: Option<&Held>, remarks: &[&Remark]) {

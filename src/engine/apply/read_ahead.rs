@@ -13,6 +13,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
+/// What is written next.
+#[derive(Debug)]
+pub(super) enum Ahead {
+    /// A whole range, unread.
+    Unread(Arc<ClaimedRange>),
+    /// Rows that were read.
+    Read(Prepared),
+}
+
+impl Ahead {
+    /// Source rows.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Unread(range) => range.rows.len(),
+            Self::Read(prepared) => prepared.places.len(),
+        }
+    }
+}
+
 /// Rows that make one batch, judged.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -52,7 +71,7 @@ pub(super) async fn read_ahead(
     mut connection: PgConnection,
     context: Arc<Context>,
     size: Arc<AtomicUsize>,
-    sender: mpsc::Sender<Result<Prepared, ApplyError>>,
+    sender: mpsc::Sender<Result<Ahead, ApplyError>>,
 ) {
     loop {
         let range = match context.ledger.claim_range(&mut connection, &context.claimer).await {
@@ -67,11 +86,16 @@ pub(super) async fn read_ahead(
         while next < range.rows.len() {
             // Read once there is room for it, and not before: rows that wait lie in memory.
             let Ok(room) = sender.reserve().await else { return };
-            let places = places(&range, next, size.load(Ordering::Relaxed));
+            let size = size.load(Ordering::Relaxed);
+            if context.unread.as_ref().is_some_and(|unread| unread.suits(&range, size)) {
+                room.send(Ok(Ahead::Unread(Arc::clone(&range))));
+                break;
+            }
+            let places = places(&range, next, size);
             next = places.last().map_or(range.rows.len(), |last| last + 1);
             let prepared = prepare(&mut connection, &context, &range, places).await;
             let failed = prepared.is_err();
-            room.send(prepared);
+            room.send(prepared.map(Ahead::Read));
             if failed {
                 return;
             }
@@ -91,7 +115,8 @@ fn places(range: &ClaimedRange, first: usize, size: usize) -> Vec<usize> {
         .collect()
 }
 
-async fn prepare(
+/// Reads and judges the rows of a batch.
+pub(super) async fn prepare(
     connection: &mut PgConnection,
     context: &Context,
     range: &Arc<ClaimedRange>,

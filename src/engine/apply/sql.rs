@@ -119,11 +119,11 @@ impl Undo {
         self.row(seq, "Entry", "column", &column.name, Some("w.entry"), Some("w.depth::int8"));
     }
 
-    /// The INSERT, as a further common table expression; `from` has the written rows.
-    pub(super) fn insert(&self, from: &str) -> String {
+    /// The INSERT, as a further common table expression of this name; `from` has the written rows.
+    pub(super) fn insert(&self, name: &str, from: &str) -> String {
         let lists: Vec<String> = self.lists.iter().enumerate().map(|(n, list)| format!("array_agg({list}) AS l{n}")).collect();
         format!(
-            ", u AS (INSERT INTO {table} (run_uid, range, batch, seq, action, role, name, texts, hashes)
+            ", {name} AS (INSERT INTO {table} (run_uid, range, batch, seq, action, role, name, texts, hashes)
                  SELECT $1, $2, $3, r.* FROM (SELECT {lists} FROM {from} AS w HAVING count(*) > 0) AS l,
                  LATERAL (VALUES {rows}) AS r(seq, action, role, name, texts, hashes))",
             table = self.table,

@@ -3,8 +3,9 @@
 use super::batch::{self, Mode, Standing};
 use super::context::Context;
 use super::pace::{Next, Pace};
-use super::read_ahead::{Prepared, Refused, read_ahead};
+use super::read_ahead::{Ahead, Prepared, Refused, prepare, read_ahead};
 use super::retry::Patience;
+use super::unread::Unread;
 use super::{ApplyError, ApplyOptions, Ending, Observer, drift, load};
 use crate::engine::connector::Connector;
 use crate::engine::ledger::{Claimer, State, Totals};
@@ -33,8 +34,10 @@ pub(super) async fn work(
     let mut connection = connector.connect().await?;
     let epoch = options.ledger.begin(&mut connection, options.attempt).await?;
     drift::check_definitions(&mut connection, options).await?;
-    let context = Arc::new(Context::new(&mut connection, options, claimer, epoch).await?);
+    let mut context = Context::new(&mut connection, options, claimer, epoch).await?;
     load::load(&mut connection, options, epoch).await?;
+    context.unread = Unread::of(&mut connection, &context, options).await?;
+    let context = Arc::new(context);
     if let Some(ending) = drift::check(&mut connection, &context, options).await? {
         return Ok(ending);
     }
@@ -109,18 +112,19 @@ impl Worker<'_> {
     async fn write_each(
         &mut self,
         connection: &mut PgConnection,
-        receiver: &mut mpsc::Receiver<Result<Prepared, ApplyError>>,
+        receiver: &mut mpsc::Receiver<Result<Ahead, ApplyError>>,
         size: &AtomicUsize,
         observer: &mut impl Observer,
     ) -> Result<Option<Ending>, ApplyError> {
-        while let Some(prepared) = receiver.recv().await {
-            let prepared = prepared?;
+        while let Some(ahead) = receiver.recv().await {
+            let ahead = ahead?;
             match self.wait_for_leave(connection, observer).await? {
                 Leave::Ending(ending) => return Ok(Some(ending)),
                 Leave::Batch(rows) => size.store(rows, Ordering::Relaxed),
             }
-            let (rows, begun) = (prepared.places.len(), Instant::now());
-            self.write_prepared(connection, prepared).await?;
+            let (rows, begun) = (ahead.len(), Instant::now());
+            let unread = self.write_ahead(connection, ahead).await?;
+            observer.written(unread);
             let pause = self.pace.took(rows, begun.elapsed());
             if self.told.elapsed() >= ASK_TOTALS || self.options.tell_each_batch {
                 self.tell(connection, observer).await?;
@@ -159,6 +163,28 @@ impl Worker<'_> {
                 }
             }
         }
+    }
+
+    /// Writes what comes next; answers whether it was written unread. A range that cannot be is read now.
+    async fn write_ahead(&mut self, connection: &mut PgConnection, ahead: Ahead) -> Result<bool, ApplyError> {
+        let prepared = match ahead {
+            Ahead::Read(prepared) => prepared,
+            Ahead::Unread(range) => {
+                let context = Arc::clone(&self.context);
+                if let Some(unread) = &context.unread {
+                    match batch::write_unread(connection, &context, unread, &range).await {
+                        Ok(true) => return Ok(true),
+                        Ok(false) => {}
+                        Err(error) if error.may_be_of_one_row() => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                let places = (0..range.rows.len()).collect();
+                prepare(connection, &context, &range, places).await?
+            }
+        };
+        self.write_prepared(connection, prepared).await?;
+        Ok(false)
     }
 
     /// Writes a batch. One that a row holds up is written in halves, until that row stands alone.

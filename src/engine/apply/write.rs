@@ -4,13 +4,14 @@
 //! between reading and writing is overwritten, and nothing has to be compared again.
 
 use super::ApplyError;
-use super::sql::{Arrays, Undo, key_equals, source_as_read};
+use super::context::Context;
+use super::sql::{Arrays, key_equals, source_as_read};
 use crate::engine::catalog::Column;
 use crate::engine::ledger::Ledger;
 use crate::engine::model::{AuditTarget, Model, Target};
 use crate::engine::query::{refers, with_entry};
 use crate::engine::row::{Change, Judged, Key, Kind};
-use crate::engine::sql::{quote, quote_literal};
+use crate::engine::sql::quote;
 use sqlx::{PgConnection, Row as _};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -55,7 +56,12 @@ pub(super) struct Outcome {
     pub(super) changed_by_triggers: BTreeSet<String>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    pub(super) fn of(context: &'a Context) -> Self {
+        let Context { model, ledger, entry, run, plan_digest, .. } = context;
+        Self { model, ledger, entry, run, plan_digest }
+    }
+
     /// Writes all changes of these rows, with the audit entry of each. A row that is not in the version in which it was
     /// read is left out, whole; `locked` rows are in it.
     ///
@@ -129,9 +135,6 @@ impl Writer<'_> {
         audit_arrays(&mut arrays, rows);
         let version = if locked { "" } else { " AND t.xmin = v.version::xid" };
         let name = quote(&column.name);
-        let mut undo = Undo::new(self.ledger, self.model.writes.len(), "Entry");
-        undo.keys(&source.key);
-        undo.entry(column);
         let sql = format!(
             "WITH v AS ({arrays}),
              w AS (UPDATE {table} AS t SET {name} = {value} FROM v WHERE {key}{version} RETURNING v.*){undo}
@@ -140,20 +143,10 @@ impl Writer<'_> {
             table = source.table.quoted(),
             value = with_entry(&format!("t.{name}"), path, &self.entry()),
             key = key_equals("t", &source.key),
-            undo = undo.insert("w"),
+            undo = self.undo_of_entries(column).insert("u", "w"),
         );
         let done: i64 = arrays.query(sql, self.ledger, number).fetch_one(connection).await?.try_get(0)?;
         if usize::try_from(done).is_ok_and(|done| done == rows.len()) { Ok(()) } else { Err(ApplyError::Interleaved) }
-    }
-
-    /// The audit entry: what is the same for all rows, what was done, and the moment. Put together once a statement for
-    /// each result: done for each row, it cost the server a microsecond.
-    fn entry(&self) -> String {
-        let entry = |result: &str| {
-            let (entry, result) = (quote_literal(self.entry), quote_literal(result));
-            format!("(SELECT {entry}::jsonb || jsonb_build_object('result', {result}::text, 'at', now()))")
-        };
-        format!("(CASE v.result WHEN {} THEN {} ELSE {} END)", quote_literal(result(true)), entry(result(true)), entry(result(false)))
     }
 }
 
@@ -173,7 +166,7 @@ fn counted(places: impl Iterator<Item = i32>) -> BTreeMap<i32, usize> {
     times
 }
 
-const fn result(redacted: bool) -> &'static str {
+pub(super) const fn result(redacted: bool) -> &'static str {
     if redacted { "redacted" } else { "written" }
 }
 
@@ -232,8 +225,8 @@ impl Statement<'_> {
              SELECT coalesce(array_agg(w.place), '{{}}'::int4[]){flags} FROM {written} AS w",
             arrays = arrays.select(),
             inserted = if self.kind == Kind::Insert { self.inserted(&checked) } else { String::new() },
-            undo = self.undo(audit).insert(self.written()),
-            entries = self.audit_table(),
+            undo = self.writer.undo(self.seq, target, self.kind, audit).insert("u", self.written()),
+            entries = self.writer.audit_table(target, self.kind, self.written()),
             written = self.written(),
         );
         let row = arrays.query(sql, self.writer.ledger, self.number).fetch_one(connection).await?;
@@ -434,54 +427,5 @@ impl Statement<'_> {
         let old = (0..self.target.keeps.len()).filter(|_| self.kind != Kind::Insert).map(|n| format!("v.o{n}"));
         let audit = ["v.entry", "v.depth", "v.result"].into_iter().filter(|_| self.writer.model.audit.is_some()).map(str::to_owned);
         std::iter::once("v.place".to_owned()).chain(keys).chain(old).chain(audit).collect::<Vec<_>>().join(", ")
-    }
-
-    fn undo(&self, audit: Option<(&Column, &[String])>) -> Undo {
-        let mut undo = Undo::new(self.writer.ledger, self.seq, action(self.kind));
-        undo.keys(&self.target.key);
-        match self.kind {
-            Kind::Update => {
-                for (n, set) in self.target.updated() {
-                    undo.column(&set.column.name, Some(n), Some(n));
-                }
-                if let Some((column, _)) = audit.filter(|(column, _)| self.target.set_of(&column.name).is_none()) {
-                    undo.own_entry(self.writer.model.writes.len(), &self.target.key, column);
-                }
-            }
-            // Of the row as a whole: whatever the application changes in it, it stays.
-            Kind::Insert => undo.column("*", None, Some(0)),
-            Kind::Delete => {
-                for (n, column) in self.target.keeps.iter().enumerate() {
-                    undo.column(&column.name, Some(n), None);
-                }
-            }
-        }
-        undo
-    }
-
-    /// An entry for each written row, where the run keeps a table of them.
-    fn audit_table(&self) -> String {
-        let Some(AuditTarget::Table(table)) = &self.writer.model.audit else { return String::new() };
-        let key = self.target.key.iter().enumerate().map(|(n, c)| format!("{}, w.k{n}", quote_literal(&c.name)));
-        format!(
-            ", a AS (INSERT INTO {table} (run, run_uid, plan_digest, table_name, key, action, result)
-                 SELECT {run}, $1, {digest}, {name}, jsonb_build_object({key}), '{action}', w.result FROM {from} AS w{once})",
-            // A row may lose a reference to each of two deleted ones: it is one row, and has one entry.
-            once = if self.target.is_cleared() { " ON CONFLICT DO NOTHING" } else { "" },
-            run = quote_literal(self.writer.run),
-            digest = quote_literal(self.writer.plan_digest),
-            name = quote_literal(&self.target.table.quoted()),
-            key = key.collect::<Vec<_>>().join(", "),
-            action = action(self.kind),
-            from = self.written(),
-        )
-    }
-}
-
-const fn action(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Update => "Update",
-        Kind::Insert => "Insert",
-        Kind::Delete => "Delete",
     }
 }

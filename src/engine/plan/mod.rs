@@ -20,7 +20,7 @@ pub use digest::RowsDigest;
 pub use file::{PlanFile, PlanFileError, PlanReader, Trailer};
 pub use range::{PlannedRange, WRITES_MAX};
 pub use validate::ValidationError;
-pub use witness::{Counted, Witness};
+pub use witness::{Seen, Witness};
 
 use super::model::Model;
 use super::query::{self, Moment, Rows};

@@ -2,9 +2,10 @@
 //!
 //! An [`Expression`] is one scalar expression, a [`CheckQuery`] one plain SELECT, a [`SelectQuery`] one that reads rows
 //! beside the source's, a [`TableName`] or a quoted column a name as PostgreSQL reads names. What the grammar cannot know
-//! (is this function volatile, an aggregate, does that cast call one?) is asked of the catalogue by [`refuse_volatile`].
-//! Pure but for that one function.
+//! (is this function volatile, an aggregate, does that cast call one?) is asked of the catalogue by [`refuse_volatile`]
+//! and [`only_builtin`]. Pure but for these two.
 
+mod builtin;
 mod expression;
 mod functions;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod server;
 mod tree;
 mod volatility;
 
+pub use builtin::only_builtin;
 pub use expression::{Expression, Place};
 pub use identifier::{TableName, column_name, quote, quote_literal, type_name};
 pub use query::CheckQuery;

@@ -40,6 +40,16 @@ impl Calls {
         self.columns.insert(name);
     }
 
+    /// Every name that may be a function.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let called = self.functions.iter().chain(&self.types).map(|(_, name)| name);
+        called.chain(&self.fields).chain(&self.columns).map(String::as_str)
+    }
+
+    pub(super) fn operators(&self) -> impl Iterator<Item = &str> {
+        self.operators.iter().map(String::as_str)
+    }
+
     pub(super) fn add_operator(&mut self, mut parts: Vec<String>) {
         if let Some(name) = parts.pop() {
             self.operators.insert(name);
