@@ -222,8 +222,13 @@ impl Bench {
         Ok(plan)
     }
 
+    /// A range is a batch, so that each test goes both ways of writing where it can.
     pub async fn plan(&self) -> PlanStatus {
-        self.plan_by(1000).await.unwrap()
+        let range = match self.spec.batch.size {
+            BatchRows::Fixed(rows) => usize::try_from(rows).unwrap(),
+            BatchRows::Auto => 1000,
+        };
+        self.plan_by(range).await.unwrap()
     }
 
     /// Plans once every transaction before has ended, those of other tests on the server, too: only then all rows are known to
