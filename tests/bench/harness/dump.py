@@ -87,7 +87,8 @@ def _copied(scene, database):
 
 
 def _plain(scene, database):
-    subprocess.run(scene.server.client("pg_dump", database, "-Fc", "-Z0", "-f", "/dev/null"), check=True, timeout=3600)
+    # Not by -f: /dev/null cannot be brought to the disk.
+    subprocess.run(scene.server.client("pg_dump", database, "-Fc", "-Z0"), check=True, timeout=3600, stdout=subprocess.DEVNULL)
 
 
 FLOORS = {"copy": _copied, "plain": _plain}
@@ -105,7 +106,9 @@ def _command(server, database, folder, proved):
 def _ours(scene, database, folder, how):
     pod = Pod(folder / "pod", scene.engine, scene.server, database, scene.shape)
     pod.spec["backup"].update(how)
-    pod.environment["BACKFILL_CLIENTS"] = str(_clients(folder))
+    clients = _clients(folder)
+    # The machine's own client is of the server's major, would be preferred, and is not in the image.
+    pod.environment = {"BACKFILL_CLIENTS": str(clients), "PATH": f"{clients / '17/bin'}:{os.environ['PATH']}"}
     ended = pod.run("backup")
     dump = pod.root / "backup" / ended.report["backup"]["file"]
     return max(file.stat().st_mtime for file in _files(dump)) - ended.started, ended.wall, dump
