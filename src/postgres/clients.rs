@@ -101,7 +101,7 @@ impl Dumper {
             // Of the levels that pay, the fastest: docs/backups.md has the numbers.
             Compression::Default | Compression::Gzip => "1",
             Compression::Lz4 => "lz4",
-            Compression::Zstd => "zstd",
+            Compression::Zstd => "zstd:1",
         }
     }
 

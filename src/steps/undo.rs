@@ -82,11 +82,7 @@ fn incomplete(account: Option<&Account>) -> Option<String> {
 
 /// The rows are back; whether this can be measured changes nothing of that.
 async fn as_before(session: &Session, ledger: &Ledger) -> CheckStatus {
-    let measured = async {
-        let mut connection = session.connect().await.map_err(|error| error.to_string())?;
-        undo::not_as_before(&mut connection, ledger).await.map_err(|error| error.to_string())
-    };
-    let (result, message) = match measured.await {
+    let (result, message) = match undo::not_as_before(session, ledger).await {
         Ok(0) => (CheckResult::Passed, "every row that was put back holds what it held before the run".to_owned()),
         Ok(n) => (
             CheckResult::Inconclusive,

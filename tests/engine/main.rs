@@ -38,6 +38,7 @@ mod standby;
 mod throttle;
 mod undo;
 mod undo_crash;
+mod undo_sessions;
 mod undo_while_writing;
 mod unread;
 mod values;

@@ -209,6 +209,16 @@ impl Ledger {
         row.ok_or(LedgerError::Fenced)
     }
 
+    /// As [`Self::fence`], beside other sessions of the same epoch: whoever raises it waits for all of them.
+    ///
+    /// # Errors
+    /// [`LedgerError::Fenced`].
+    pub async fn fence_shared(&self, connection: &mut PgConnection, epoch: i64) -> Result<(), LedgerError> {
+        let sql = format!("SELECT 1 FROM {} WHERE uid = $1 AND epoch = $2 FOR SHARE", self.table("runs"));
+        let row = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(&self.uid).bind(epoch).fetch_optional(connection).await?;
+        row.map(|_| ()).ok_or(LedgerError::Fenced)
+    }
+
     /// The epoch for a worker of this attempt: raised by the first one, so that workers of before are fenced off, and joined
     /// by the others. Only while the run holds the claim, and was not put back: without this a worker that starts late
     /// could fence off the way back, and write again what it took away.

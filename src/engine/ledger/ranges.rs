@@ -139,11 +139,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Fenced`], [`LedgerError::RangeTaken`].
     pub async fn fence_range(&self, connection: &mut PgConnection, run_epoch: i64, range: i64, epoch: i64) -> Result<(), LedgerError> {
-        let run = format!("SELECT 1 FROM {} WHERE uid = $1 AND epoch = $2 FOR SHARE", self.table("runs"));
-        let run = sqlx::query(AssertSqlSafe(run)).persistent(false).bind(self.uid()).bind(run_epoch);
-        if run.fetch_optional(&mut *connection).await?.is_none() {
-            return Err(LedgerError::Fenced);
-        }
+        self.fence_shared(connection, run_epoch).await?;
         let sql = format!("SELECT 1 FROM {} WHERE run_uid = $1 AND range = $2 AND epoch = $3 FOR NO KEY UPDATE", self.table("ranges"));
         let range = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(self.uid()).bind(range).bind(epoch);
         range.fetch_optional(connection).await?.map(|_| ()).ok_or(LedgerError::RangeTaken)

@@ -4,20 +4,23 @@
 //! values come back. The ledger describes what it holds, so that nothing else is needed.
 
 mod again;
+mod as_before;
+mod order;
 mod part;
+mod put_back;
 mod release;
 mod statement;
 
+pub use as_before::{changed_since, not_as_before};
 pub use release::release_undo;
 
 use super::apply::Retries;
-use super::connector::{ConnectRefused, Connector};
+use super::connector::{self, ConnectRefused, Connector};
 use super::ledger::{Ledger, LedgerError, State, release};
-use super::lock_wait::give_way;
 use crate::postgres::{describe, may_pass, sqlstate};
-use part::{Part, parts};
+use part::Part;
+use put_back::PutBack;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use statement::{Batch, count_changed, count_not_as_before, undo_part};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -133,30 +136,12 @@ async fn work(
         Some(epoch) => epoch,
         None => *epoch.insert(begin(&mut connection, ledger).await?),
     };
-    let (mut done, total) = batches(&mut connection, ledger).await?;
-    give_way(&mut connection).await?;
-    loop {
-        let newest = newest(&mut connection, ledger).await?;
-        if newest.is_empty() {
-            break;
-        }
-        for batch in newest {
-            if stop.is_cancelled() {
-                return Ok(None);
-            }
-            let mut transaction = connection.begin().await?;
-            ledger.fence(&mut transaction, epoch).await?;
-            for part in parts(&mut transaction, ledger, batch).await? {
-                undo_part(&mut transaction, ledger, batch, &part).await?;
-            }
-            let sql = format!("UPDATE {} SET undone_at = now() WHERE run_uid = $1 AND range = $2 AND batch = $3", ledger.table("batches"));
-            let update = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
-            update.execute(&mut *transaction).await?;
-            transaction.commit().await?;
-            done += 1;
-            progress(done, total);
-        }
+    let put_back = PutBack::new(&mut connection, ledger, epoch, progress).await?;
+    let mut sessions = put_back.sessions(connection, connector).await?;
+    if !put_back.all(&mut sessions, stop).await? {
+        return Ok(None);
     }
+    let Some(mut connection) = sessions.into_iter().next() else { return Ok(None) };
     if !again::captured(&mut connection, ledger, epoch, stop).await? {
         return Ok(None);
     }
@@ -190,22 +175,6 @@ async fn known(connection: &mut PgConnection, ledger: &Ledger) -> Result<bool, U
     Ok(exists && ledger.find(connection).await?.is_some())
 }
 
-/// The newest batches that are not put back yet.
-async fn newest(connection: &mut PgConnection, ledger: &Ledger) -> Result<Vec<Batch>, sqlx::Error> {
-    let sql = format!(
-        "SELECT range, batch FROM {} WHERE run_uid = $1 AND undone_at IS NULL ORDER BY committed_at DESC, range DESC, batch DESC LIMIT 100",
-        ledger.table("batches")
-    );
-    let rows: Vec<(i64, i64)> = sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|(range, batch)| Batch { range, batch }).collect())
-}
-
-/// Batches put back, and batches in all.
-async fn batches(connection: &mut PgConnection, ledger: &Ledger) -> Result<(i64, i64), sqlx::Error> {
-    let sql = format!("SELECT count(undone_at), count(*) FROM {} WHERE run_uid = $1", ledger.table("batches"));
-    sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_one(connection).await
-}
-
 async fn counts(connection: &mut PgConnection, ledger: &Ledger) -> Result<Undone, UndoError> {
     let sql = format!(
         "SELECT (SELECT coalesce(sum(written), 0)::int8 FROM {} WHERE run_uid = $1 AND undone_at IS NOT NULL),
@@ -230,50 +199,6 @@ async fn counts(connection: &mut PgConnection, ledger: &Ledger) -> Result<Undone
         None => format!("{} (row is gone)", super::row::show(key)),
     };
     Ok(Undone { undone: all - skipped, skipped, skipped_keys: keys.iter().map(named).collect() })
-}
-
-/// Rows that were put back and are not as they were before the run: a trigger of the application changed them on the way, or
-/// somebody wrote them since.
-///
-/// # Errors
-/// [`UndoError`].
-pub async fn not_as_before(connection: &mut PgConnection, ledger: &Ledger) -> Result<i64, UndoError> {
-    if !known(connection, ledger).await? {
-        return Ok(0);
-    }
-    let sql =
-        format!("SELECT range, batch FROM {} WHERE run_uid = $1 AND undone_at IS NOT NULL ORDER BY range, batch", ledger.table("batches"));
-    let batches: Vec<(i64, i64)> =
-        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_all(&mut *connection).await?;
-    let repeated = again::repeated(connection, ledger).await?;
-    let mut differing = 0;
-    for (range, batch) in batches {
-        let batch = Batch { range, batch };
-        for part in parts(connection, ledger, batch).await? {
-            let except = repeated.get(&(batch.range, batch.batch, part.seq, part.action.as_str().to_owned()));
-            differing += count_not_as_before(connection, ledger, batch, &part, except.map_or(&[], Vec::as_slice)).await?;
-        }
-    }
-    Ok(differing)
-}
-
-/// Written rows that are no longer as the run left them.
-///
-/// # Errors
-/// [`UndoError`].
-pub async fn changed_since(connection: &mut PgConnection, ledger: &Ledger) -> Result<i64, UndoError> {
-    let sql =
-        format!("SELECT range, batch FROM {} WHERE run_uid = $1 AND undone_at IS NULL ORDER BY range, batch", ledger.table("batches"));
-    let batches: Vec<(i64, i64)> =
-        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).fetch_all(&mut *connection).await?;
-    let mut changed = 0;
-    for (range, batch) in batches {
-        let batch = Batch { range, batch };
-        for part in parts(connection, ledger, batch).await? {
-            changed += count_changed(connection, ledger, batch, &part).await?;
-        }
-    }
-    Ok(changed)
 }
 
 impl Part {

@@ -48,6 +48,8 @@ pub(super) struct Typed {
 pub(super) struct Part {
     pub(super) seq: i32,
     pub(super) action: Action,
+    /// How many rows it wrote.
+    pub(super) rows: i64,
     /// The target table, quoted.
     pub(super) table: String,
     /// Key columns.
@@ -66,19 +68,26 @@ pub(super) struct Part {
     pub(super) captured: bool,
 }
 
-/// As the ledger has it: seq, action, write, key columns, written columns.
-type Row = (i32, String, Value, Vec<String>, Vec<String>);
+/// As the ledger has it: seq, action, write, rows; names and types of the key columns, then of the others, with identity.
+type Row = (i32, String, Value, i64, Option<Vec<String>>, Option<Vec<Option<String>>>, Vec<String>, Vec<Option<String>>, Vec<Option<bool>>);
 
 /// The writes of a batch, in the order in which they are undone: the last first, audit entries at the end, so that an
 /// entry can stay where its row stays. Types are those that the columns have now.
 pub(super) async fn parts(connection: &mut PgConnection, ledger: &Ledger, batch: Batch) -> Result<Vec<Part>, UndoError> {
+    let list = |what: &str, role: &str| format!("array_agg({what} ORDER BY u.name) FILTER (WHERE u.role = '{role}')");
+    let of_columns = |what: &str| format!("coalesce({}, '{{}}')", list(what, "column"));
     let sql = format!(
-        "SELECT u.seq, u.action, w.write, array_agg(u.name ORDER BY u.name) FILTER (WHERE u.role = 'key'),
-                coalesce(array_agg(u.name ORDER BY u.name) FILTER (WHERE u.role = 'column'), '{{}}')
+        "SELECT u.seq, u.action, w.write, coalesce(max(cardinality(u.hashes)) FILTER (WHERE u.role = 'row'), 0)::int8, {}, {}, {}, {}, {}
          FROM {} u JOIN {} r ON r.uid = u.run_uid
          CROSS JOIN LATERAL (SELECT write FROM jsonb_array_elements(r.writes) AS write WHERE (write->>'seq')::int = u.seq) AS w
+         LEFT JOIN pg_attribute a ON u.role <> 'row' AND a.attrelid = to_regclass(w.write->>'table') AND a.attname = u.name AND NOT a.attisdropped
          WHERE u.run_uid = $1 AND u.range = $2 AND u.batch = $3
          GROUP BY u.seq, u.action, w.write ORDER BY u.action = 'Entry', u.seq DESC, u.action DESC",
+        list("u.name", "key"),
+        list("format_type(a.atttypid, -1)", "key"),
+        of_columns("u.name"),
+        of_columns("format_type(a.atttypid, -1)"),
+        of_columns("a.attidentity <> ''"),
         ledger.table("undo"),
         ledger.table("runs"),
     );
@@ -90,7 +99,7 @@ pub(super) async fn parts(connection: &mut PgConnection, ledger: &Ledger, batch:
         .fetch_all(&mut *connection)
         .await?;
     let mut parts = Vec::with_capacity(rows.len());
-    for (seq, action, write, key, columns) in rows {
+    for (seq, action, write, rows, key, key_kinds, columns, kinds, identities) in rows {
         let Some(action) = Action::of(&action) else { continue };
         let text = |field: &str| write.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         let list = |field: &str| -> Vec<String> {
@@ -100,29 +109,22 @@ pub(super) async fn parts(connection: &mut PgConnection, ledger: &Ledger, batch:
         let of_audit = |field: &str| write.pointer(&format!("/audit/{field}")).and_then(Value::as_str).map(str::to_owned);
         let audit = of_audit("table").zip(of_audit("run")).zip(of_audit("planDigest")).map(|((table, run), digest)| (table, run, digest));
         let (table, compare, path) = (text("table"), list("compare"), list("path"));
+        let key = typed(&table, key.unwrap_or_default(), key_kinds.unwrap_or_default(), Vec::new())?;
         // An inserted row is compared as a whole.
-        let whole = action == Action::Insert;
-        let key = types(connection, &table, &key).await?;
-        let columns = if whole { Vec::new() } else { types(connection, &table, &columns).await? };
+        let columns = if action == Action::Insert { Vec::new() } else { typed(&table, columns, kinds, identities)? };
         let entry = write.get("entry").cloned().unwrap_or(Value::Null);
         let captured = write.get("captured").and_then(Value::as_bool).unwrap_or(false);
-        parts.push(Part { seq, action, table, key, columns, compare, path, entry, audit, captured });
+        parts.push(Part { seq, action, rows, table, key, columns, compare, path, entry, audit, captured });
     }
     Ok(parts)
 }
 
-async fn types(connection: &mut PgConnection, table: &str, columns: &[String]) -> Result<Vec<Typed>, UndoError> {
-    let found: Vec<(String, String, bool)> = sqlx::query_as(
-        "SELECT a.attname::text, format_type(a.atttypid, -1), a.attidentity <> '' FROM pg_attribute a
-         WHERE a.attrelid = to_regclass($1) AND a.attname = ANY ($2) AND NOT a.attisdropped ORDER BY a.attname",
-    )
-    .persistent(false)
-    .bind(table)
-    .bind(columns)
-    .fetch_all(connection)
-    .await?;
-    match columns.iter().find(|column| found.iter().all(|(name, ..)| name != *column)) {
-        Some(column) => Err(UndoError::TargetGone(format!("{table}, column {column}"))),
-        None => Ok(found.into_iter().map(|(name, kind, identity)| Typed { name, kind, identity }).collect()),
-    }
+fn typed(table: &str, names: Vec<String>, kinds: Vec<Option<String>>, identities: Vec<Option<bool>>) -> Result<Vec<Typed>, UndoError> {
+    let identities = identities.into_iter().map(Option::unwrap_or_default).chain(std::iter::repeat(false));
+    let columns = names.into_iter().zip(kinds).zip(identities);
+    let typed = columns.map(|((name, kind), identity)| match kind {
+        Some(kind) => Ok(Typed { name, kind, identity }),
+        None => Err(UndoError::TargetGone(format!("{table}, column {name}"))),
+    });
+    typed.collect()
 }

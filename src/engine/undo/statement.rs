@@ -19,12 +19,16 @@ pub(super) struct Batch {
 type Rows = (i64, i64);
 
 /// Puts the rows of one write back where they are as the run left them, and records which are not. A row that the
-/// database refuses to put back (something else refers to it by now) is found by halves, and left.
-pub(super) async fn undo_part(connection: &mut PgConnection, ledger: &Ledger, batch: Batch, part: &Part) -> Result<(), UndoError> {
-    let sql = format!("SELECT coalesce(cardinality(hashes), 0)::int8 FROM {} WHERE {}", ledger.table("undo"), part.of("row", ""));
-    let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
-    let rows: i64 = query.fetch_one(&mut *connection).await?;
-    undo_rows(connection, ledger, batch, part, (1, rows)).await
+/// database refuses to put back (something else refers to it by now) is found by halves, and left. `left` is whether any row
+/// of the batch stays as it is: as long as none does, none has to be asked for.
+pub(super) async fn undo_part(
+    connection: &mut PgConnection,
+    ledger: &Ledger,
+    batch: Batch,
+    part: &Part,
+    left: &mut bool,
+) -> Result<(), UndoError> {
+    undo_rows(connection, ledger, batch, part, (1, part.rows), left).await
 }
 
 /// Puts one row of a write back, by its place.
@@ -39,20 +43,31 @@ pub(super) async fn undo_row(
     let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
     let row: Option<i64> = query.bind(i64::from(place)).fetch_one(&mut *connection).await?;
     match row {
-        Some(row) => undo_rows(connection, ledger, batch, part, (row, row)).await,
+        Some(row) => undo_rows(connection, ledger, batch, part, (row, row), &mut true).await,
         None => Ok(()),
     }
 }
 
-async fn undo_rows(connection: &mut PgConnection, ledger: &Ledger, batch: Batch, part: &Part, rows: Rows) -> Result<(), UndoError> {
+async fn undo_rows(
+    connection: &mut PgConnection,
+    ledger: &Ledger,
+    batch: Batch,
+    part: &Part,
+    rows: Rows,
+    left: &mut bool,
+) -> Result<(), UndoError> {
     let mut pieces: Vec<Rows> = vec![rows];
     while let Some((first, last)) = pieces.pop() {
         let mut savepoint = connection.begin().await?;
-        match part.undo(&mut savepoint, ledger, batch, (first, last)).await {
-            Ok(()) => savepoint.commit().await?,
+        match part.undo(&mut savepoint, ledger, batch, (first, last), *left).await {
+            Ok(all) => {
+                *left |= !all;
+                savepoint.commit().await?;
+            }
             Err(UndoError::Database(error)) if sqlstate(&error).is_some_and(|code| code.starts_with("23") || code.starts_with("P0")) => {
                 savepoint.rollback().await?;
                 if first == last {
+                    *left = true;
                     part.skip(connection, ledger, batch, first, &sqlstate(&error).unwrap_or_default()).await?;
                 } else {
                     let middle = first.midpoint(last);
@@ -84,6 +99,7 @@ pub(super) async fn count_not_as_before(
     batch: Batch,
     part: &Part,
     except: &[i64],
+    left: bool,
 ) -> Result<i64, UndoError> {
     // A script may have updated a row that it had inserted itself, under another key.
     let there = if part.captured && part.action == Action::Update { format!(" AND NOT {}", part.is_missing()) } else { String::new() };
@@ -92,7 +108,7 @@ pub(super) async fn count_not_as_before(
         part.rows(ledger),
         part.table,
         part.key_before(),
-        wanted(ledger, part),
+        if left { wanted(ledger, part) } else { "true".to_owned() },
         part.as_before()
     );
     let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
@@ -113,14 +129,16 @@ fn wanted(ledger: &Ledger, part: &Part) -> String {
 }
 
 impl Part {
-    async fn undo(&self, connection: &mut PgConnection, ledger: &Ledger, batch: Batch, rows: Rows) -> Result<(), UndoError> {
-        let skipped = ledger.table("skipped");
-        let wanted = wanted(ledger, self);
+    /// Puts rows back; false where some of them stay.
+    async fn undo(&self, connection: &mut PgConnection, ledger: &Ledger, batch: Batch, rows: Rows, left: bool) -> Result<bool, UndoError> {
+        let wanted = if left { wanted(ledger, self) } else { "true".to_owned() };
+        // What the table of audit entries names a row by.
+        let keys: String = (0..self.key.len()).filter(|_| self.audit.is_some()).map(|n| format!(", u.k{n}")).collect();
         let statement = match self.action {
             Action::Update | Action::Entry => {
                 let sets = if self.action == Action::Entry { self.set_entry() } else { self.set_columns() };
                 format!(
-                    "UPDATE {} AS t SET {sets} FROM u WHERE {wanted} AND {} AND {} RETURNING u.*",
+                    "UPDATE {} AS t SET {sets} FROM u WHERE {wanted} AND {} AND {} RETURNING u.n{keys}",
                     self.table,
                     self.key_equals(),
                     self.as_left()
@@ -128,7 +146,7 @@ impl Part {
             }
             Action::Insert => {
                 format!(
-                    "DELETE FROM {} AS t USING u WHERE {wanted} AND {} AND {} RETURNING u.*",
+                    "DELETE FROM {} AS t USING u WHERE {wanted} AND {} AND {} RETURNING u.n{keys}",
                     self.table,
                     self.key_equals(),
                     self.as_left()
@@ -143,22 +161,46 @@ impl Part {
             ", x AS (SELECT * FROM w)".to_owned()
         };
         let sql = format!(
-            "{lists}, w AS ({statement}){written}{audit}
-             INSERT INTO {skipped} (run_uid, range, batch, seq, action, place, columns)
-             SELECT DISTINCT ON (s.place) $1, $2, $3, {seq}, '{action}', s.place, s.columns
-             FROM (SELECT u.place, {changed} AS columns FROM u LEFT JOIN {table} AS t ON {key} WHERE u.n NOT IN (SELECT n FROM x){satisfied}) AS s
-             ORDER BY s.place, cardinality(s.columns) DESC ON CONFLICT DO NOTHING",
+            "{lists}, w AS ({statement}){written}{audit} SELECT coalesce(array_agg(n), '{{}}') FROM x",
             lists = self.rows(ledger),
             audit = self.audit_entries(),
+        );
+        let query = sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
+        let done: Vec<i64> = query.bind(rows.0).bind(rows.1).fetch_one(&mut *connection).await.map_err(|error| self.gone(error))?;
+        if i64::try_from(done.len()).is_ok_and(|done| done > rows.1 - rows.0) {
+            return Ok(true);
+        }
+        self.tell(connection, ledger, batch, rows, &done, &wanted).await?;
+        Ok(false)
+    }
+
+    /// Records which rows stay, beside those that are `done`, and what of them has changed since.
+    async fn tell(
+        &self,
+        connection: &mut PgConnection,
+        ledger: &Ledger,
+        batch: Batch,
+        rows: Rows,
+        done: &[i64],
+        wanted: &str,
+    ) -> Result<(), UndoError> {
+        let sql = format!(
+            "{lists} INSERT INTO {skipped} (run_uid, range, batch, seq, action, place, columns)
+             SELECT DISTINCT ON (s.place) $1, $2, $3, {seq}, '{action}', s.place, s.columns
+             FROM (SELECT u.place, {changed} AS columns FROM u LEFT JOIN {table} AS t ON {key}
+                   WHERE u.n NOT IN (SELECT unnest($6::int8[])){satisfied}) AS s
+             ORDER BY s.place, cardinality(s.columns) DESC ON CONFLICT DO NOTHING",
+            lists = self.rows(ledger),
+            skipped = ledger.table("skipped"),
             seq = self.seq,
             action = self.action.as_str(),
-            changed = self.changed(&wanted),
+            changed = self.changed(wanted),
             satisfied = if self.captured { format!(" AND NOT coalesce({}, false)", self.as_before()) } else { String::new() },
             table = self.table,
             key = self.key_equals(),
         );
         let query = sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(batch.range).bind(batch.batch);
-        query.bind(rows.0).bind(rows.1).execute(connection).await.map_err(|error| self.gone(error))?;
+        query.bind(rows.0).bind(rows.1).bind(done).execute(connection).await.map_err(|error| self.gone(error))?;
         Ok(())
     }
 
@@ -212,7 +254,7 @@ impl Part {
             names.push("h0".into());
         }
         format!(
-            "WITH u AS MATERIALIZED (SELECT * FROM ROWS FROM ({}) WITH ORDINALITY AS u({}, n) WHERE n BETWEEN $4 AND $5)",
+            "WITH u AS (SELECT * FROM ROWS FROM ({}) WITH ORDINALITY AS u({}, n) WHERE n BETWEEN $4 AND $5)",
             lists.join(", "),
             names.join(", ")
         )
@@ -286,7 +328,7 @@ impl Part {
             }
         };
         let there = if self.action == Action::Delete { "true".to_owned() } else { format!("NOT {}", self.is_missing()) };
-        // A row that the statement's snapshot still shows as the run left it was written by somebody else while we waited for it.
+        // A row that is as the run left it now was another when it was to be put back, or a trigger has kept it.
         format!(
             "CASE WHEN {there} THEN coalesce(nullif(array_remove(ARRAY[{}]::text[], NULL), '{{}}'), CASE WHEN {wanted} THEN ARRAY['written meanwhile'] ELSE '{{}}' END) ELSE '{{}}'::text[] END",
             of.join(", ")

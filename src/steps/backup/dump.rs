@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 /// A table that somebody holds exclusively for longer than this stops the dump: the application would wait behind it.
-const LOCK_WAIT_MS: &str = "60000";
+pub(super) const LOCK_WAIT_MS: &str = "60000";
 
 /// What to dump, and until when.
 pub(super) struct Dump<'a> {

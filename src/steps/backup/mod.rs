@@ -73,11 +73,20 @@ async fn take(context: &StepContext) -> Result<(BackupStatus, usize), BackupErro
     };
     let (mut snapshot, dumper) = unless(stop, prepared).await?;
     let name = store.name(Timestamp::now());
-    let (tables, files) = both(context, &session, &login, &dumper, &mut snapshot, &store, &name).await?;
+    let files = written(context, &session, &login, &dumper, &mut snapshot, &store, &name).await?;
     // Proved under its unfinished name; the manifest last: what has one is a backup, whenever we die.
     let proved = async {
         let unfinished = store.destination().unfinished(&name);
-        proof::prove(&store, (&name, &unfinished), backup.format, &files, &snapshot.tables).await?;
+        let wanted = snapshot.tables.clone();
+        // After the dump, which would have to share the server with them, and in its snapshot; the proof is the client's work.
+        let (tables, _) = tokio::try_join!(
+            async {
+                let sums = snapshot.sums().await?;
+                snapshot.close().await;
+                Ok(sums)
+            },
+            proof::prove(&store, (&name, &unfinished), backup.format, &files, &wanted)
+        )?;
         store.destination().settle(&name)?;
         let manifest = described(context, &store, &snapshot, &dumper, tables, files);
         store.put_manifest(&name, &manifest).await?;
@@ -99,8 +108,8 @@ async fn prune(context: &StepContext, store: &BackupStore, newest: &Manifest) ->
     }
 }
 
-/// Dump and sums, read from the same snapshot at the same time. Where one fails the other is ended, too.
-async fn both(
+/// The dump, while its progress is told.
+async fn written(
     context: &StepContext,
     session: &Session,
     login: &ToolLogin,
@@ -108,33 +117,23 @@ async fn both(
     snapshot: &mut Snapshot,
     store: &BackupStore,
     name: &str,
-) -> Result<(Vec<TableSum>, Vec<ManifestFile>), BackupError> {
-    let end = context.stop.child_token();
-    let id = snapshot.id.clone();
-    let estimate = snapshot.estimate_bytes;
-    let (wanted, others) = (snapshot.tables.clone(), std::mem::take(&mut snapshot.others.tables));
-    let dump = Dump { context, login, dumper, snapshot: &id, tables: &wanted, others: &others, estimate_bytes: estimate, end: &end };
-    let (tables, files) = tokio::join!(
-        async {
-            let sums = unless(&end, snapshot.sums()).await;
-            sums.inspect_err(|_| end.cancel())
-        },
-        async {
-            let written = tokio::select! {
-                written = dump.write(store, name) => written,
-                () = progress::watch(context, session, &wanted, estimate) => Err(BackupError::Stopped),
-            };
-            if written.is_ok() {
-                context.reporter.finished(estimate, "bytes");
-            }
-            written.inspect_err(|_| end.cancel())
+) -> Result<Vec<ManifestFile>, BackupError> {
+    let (id, tables, estimate) = (&snapshot.id, &snapshot.tables, snapshot.estimate_bytes);
+    let others = std::mem::take(&mut snapshot.others.tables);
+    let dump = Dump { context, login, dumper, snapshot: id, tables, others: &others, estimate_bytes: estimate, end: &context.stop };
+    let written = tokio::select! {
+        written = dump.write(store, name) => written,
+        () = progress::watch(context, session, tables, estimate) => Err(BackupError::Stopped),
+    };
+    match written {
+        Ok(files) => {
+            context.reporter.finished(estimate, "bytes");
+            Ok(files)
         }
-    );
-    snapshot.close().await;
-    match (tables, files) {
-        // The other one was only ended.
-        (Err(BackupError::Stopped) | Ok(_), Err(error)) | (Err(error), _) => Err(error),
-        (Ok(tables), Ok(files)) => Ok((tables, files)),
+        Err(error) => {
+            snapshot.close().await;
+            Err(error)
+        }
     }
 }
 

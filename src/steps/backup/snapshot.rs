@@ -1,10 +1,11 @@
 //! The snapshot that dump and sums are read from, held open by one idle transaction.
 
+use super::dump::LOCK_WAIT_MS;
 use super::error::BackupError;
 use crate::api::spec::Scope;
 use crate::postgres::origin::Origin;
 use crate::postgres::table_sums::{self, TableName, TableSum};
-use crate::postgres::{ServerFacts, database_id, facts};
+use crate::postgres::{ServerFacts, database_id, describe, facts, sqlstate};
 use crate::steps::StepContext;
 use crate::steps::run_tables;
 use crate::steps::session::Session;
@@ -75,7 +76,7 @@ pub(super) struct Snapshot {
 impl Snapshot {
     pub async fn open(context: &StepContext, session: &Session) -> Result<Self, BackupError> {
         let mut connection = session.connect().await?;
-        // It is idle for as long as pg_dump runs.
+        // It is idle for as long as pg_dump runs; the sums come after it.
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}; SET LOCAL idle_in_transaction_session_timeout = 0",
             table_sums::SETTINGS
@@ -93,6 +94,7 @@ impl Snapshot {
         let settings: Vec<(String, String)> = sqlx::query_as(SETTINGS).fetch_all(&mut connection).await?;
         let roles: Vec<String> = sqlx::query_scalar(ROLES).fetch_all(&mut connection).await?;
         let (tables, others) = tables(context, &mut connection).await?;
+        hold(&mut connection, &tables).await?;
         let estimated = (context.input.spec.backup.scope == Scope::Tables).then_some(tables.as_slice());
         let estimate_bytes = run_tables::dump_estimate(&mut connection, estimated).await?;
         Ok(Self {
@@ -123,6 +125,20 @@ impl Snapshot {
             // Nothing was written, so an unclean end loses nothing.
             let _ = connection.close().await;
         }
+    }
+}
+
+/// Keeps TRUNCATE and changes of definition away until the sums are taken: a snapshot does not keep what these remove. `pg_dump`
+/// does so only for as long as it runs.
+async fn hold(connection: &mut PgConnection, tables: &[TableName]) -> Result<(), BackupError> {
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = tables.iter().map(|table| format!("ONLY {}", table.quoted)).collect();
+    let sql = format!("SET LOCAL lock_timeout = {LOCK_WAIT_MS}; LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
+    match sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await {
+        Err(error) if sqlstate(&error).as_deref() == Some("55P03") => Err(BackupError::DumpBlocked { detail: describe(&error) }),
+        locked => Ok(locked.map(|_| ())?),
     }
 }
 

@@ -40,14 +40,15 @@ class Settings:
     kills: int
     # Of a dump: a million rows are 2 GB.
     dump_rounds: int
+    wayback_rounds: int
     # Seconds; about a batch.
     kill_jitter: float = 0.05
     workers: int = 1
 
 
 PROFILES = {
-    "full": Settings(1_000_000, 100_000, 5, 3, 5, 20_000, 5, True, 12, 3),
-    "quick": Settings(100_000, 20_000, 3, 2, 3, 2_000, 3, False, 5, 2),
+    "full": Settings(1_000_000, 100_000, 5, 3, 5, 20_000, 5, True, 12, 3, 3),
+    "quick": Settings(100_000, 20_000, 3, 2, 3, 2_000, 3, False, 5, 2, 2),
 }
 
 
@@ -165,7 +166,7 @@ def _save(results, out):
 
 def _settings(arguments):
     settings = PROFILES[arguments.profile]
-    for name in ("rows", "small_rows", "rounds", "latency_rounds", "kills", "script_rows", "dump_rounds"):
+    for name in ("rows", "small_rows", "rounds", "latency_rounds", "kills", "script_rows", "dump_rounds", "wayback_rounds"):
         if (value := getattr(arguments, name)) is not None:
             setattr(settings, name, value)
     return settings
@@ -183,7 +184,7 @@ def _arguments():
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these (latency needs speed)")
     parser.add_argument("--add", action="store_true", help="beside the parts that the folder has already, with the same other arguments")
     parser.add_argument("--redraw", type=Path, metavar="FOLDER", help="write report and plots again out of its results.json")
-    for name in ("rows", "small-rows", "rounds", "latency-rounds", "kills", "script-rows", "dump-rounds"):
+    for name in ("rows", "small-rows", "rounds", "latency-rounds", "kills", "script-rows", "dump-rounds", "wayback-rounds"):
         parser.add_argument(f"--{name}", type=int, help="instead of the profile's")
     arguments = parser.parse_args()
     if not arguments.redraw and not arguments.binary:

@@ -135,7 +135,7 @@ def _ours(results):
         both = [one["seconds"] + two["plan"]["seconds"] for one, two in zip(ours, plan["rounds"])]
         rows.append(line("plan and apply together, rows a second", [written / seconds for seconds in both], "{:,.0f}"))
     if back := results.get("wayback"):
-        rows.append(["undo, rows a second (once)", f"{back['undoRate']:,.0f}"])
+        rows += _back(back)
         rows.append(["verify, s (once)", f"{back['verifySeconds']:.1f}"])
     if small := results.get("small"):
         shared = spread(ratios([{n: r["rate"] for n, r in row.items()} for row in small["rounds"]], "ours", "statement"))
@@ -211,28 +211,51 @@ def _capture(results):
     )
 
 
+def _back(back):
+    """Undo, of the rounds in which it was measured beside apply."""
+    rounds = [
+        ["undo, rows a second", _number(spread([row["written"] / row["undoSeconds"] for row in back.get("rounds", [])]), "{:,.0f}")],
+        ["undo, until the last row is back, rows a second", _number(spread([row["written"] / row["rowsBackSeconds"] for row in back.get("rounds", [])]), "{:,.0f}")],
+        ["undo's time, of apply's in the same round", _number(spread([row["undoSeconds"] / row["applySeconds"] for row in back.get("rounds", [])]), "{:.2f}")],
+        ["memory of the undo step, MiB", _number(spread([row["undoMemoryKib"] / 1024 for row in back.get("rounds", [])]), "{:.1f}")],
+    ]
+    few = back.get("few", [])
+    return rounds + ([[f"undo of {few[0]['written']:,} rows of these tables, s", _number(spread([row["undoSeconds"] for row in few]), "{:.2f}")]] if few else [])
+
+
+DUMPS = {
+    "copy": "floor: `COPY` of each table to `/dev/null`, one after the other",
+    "plain": "floor: `pg_dump -Fc -Z0` to `/dev/null`",
+    "ours": "the backup step, by default",
+    "ours-lz4": "the backup step: Directory, a job a core, Lz4",
+    "ours-none": "the backup step: Directory, a job a core, no compression",
+}
+
+
 def _dump(results):
     dump = results.get("dump")
     if not dump or not dump["rounds"]:
         return ""
-    names = {
-        "ours": "the backup step, by default",
-        "ours-lz4": "the backup step: Directory, a job a core, Lz4",
-        "ours-none": "the backup step: Directory, a job a core, no compression",
-    }
+    text = (
+        f"## Dump\n\nA database of {dump['databaseBytes'] / 1e6:,.0f} MB, {len(dump['rounds'])} rounds in a seeded order. After the dump the step takes the sums of every table"
+        f" in its snapshot, while it reads every block back; {'; '.join(dump['problems']) or 'each dump was restored, and its tables were equal by their hash'}.\n\n"
+        + _dumps(dump["rounds"])
+    )
+    if dump.get("spread"):
+        text += "\n\nThe same number of rows in four tables:\n\n" + _dumps(dump["spread"])
+    return text
+
+
+def _dumps(rounds):
     rows = []
-    for variant in dump["rounds"][0]:
-        of = [row[variant] for row in dump["rounds"]]
-        times = [row["pg_dump -Fc"]["dumpSeconds"] / row[variant]["dumpSeconds"] for row in dump["rounds"]]
+    for variant in rounds[0]:
+        of = [row[variant] for row in rounds]
+        times = [row["pg_dump -Fc"]["dumpSeconds"] / row[variant]["dumpSeconds"] for row in rounds]
         dumped, all_of_it = (spread([run[field] for run in of]) for field in ("dumpSeconds", "seconds"))
         size = spread([run["bytes"] / 1e6 for run in of])
         shown = [_number(dumped, "{:.1f}"), _number(spread(times), "{:.2f}"), _number(all_of_it, "{:.1f}"), _number(size, "{:,.0f}")]
-        rows.append([names.get(variant, f"`{variant}`"), *shown])
-    return (
-        f"## Dump\n\nA database of {dump['databaseBytes'] / 1e6:,.0f} MB, {len(dump['rounds'])} rounds in a seeded order. The step takes the sums of every table while it"
-        f" dumps, and then reads every block back; {'; '.join(dump['problems']) or 'each dump was restored, and its tables were equal by their hash'}.\n\n"
-        + _table(["", "dump, s", "times as fast as `pg_dump -Fc`", "with its proof, s", "MB"], sorted(rows))
-    )
+        rows.append([DUMPS.get(variant, f"`{variant}`"), *shown])
+    return _table(["", "dump, s", "times as fast as `pg_dump -Fc`", "all of it, s", "MB"], sorted(rows))
 
 
 def _number(found, form):

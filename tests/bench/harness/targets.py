@@ -33,8 +33,12 @@ def judge(results):
         _at_least("two workers: rows a second, of the one statement's", 1.2, 1.3, _speed(rounds, two, "rate")),
         _at_most("server CPU a row, of the one statement's", 1.3, None, _speed(rounds, "ours", "serverCpuPerRow")),
         _at_least("planning: rows a second, of COPY's", 0.7, None, ratios(_field(plans, "rate"), "plan", "copy")),
+        _at_most("undo: its time, of apply's", 0.5, None, [row["undoSeconds"] / row["applySeconds"] for row in _rounds(results, "wayback")]),
+        # "About a second".
+        _at_most("undo of 10,000 rows of a million, s", 1.2, None, [row["undoSeconds"] for row in (results.get("wayback") or {}).get("few", [])]),
         _dump(results, "ours", "dump by default: times as fast as pg_dump -Fc", 4),
         _dump(results, None, "dump by the fastest choice: times as fast as pg_dump -Fc", 7),
+        _dump(results, None, "the same, the rows in four tables", 7, "spread"),
         _latency(results.get("latency")),
         _memory(results),
         _same_memory(results),
@@ -44,10 +48,14 @@ def judge(results):
     ]
 
 
-def _dump(results, variant, name, least):
-    """The dump, with the sums of every table beside it and without its proof, against the command, which has neither. Without a
-    variant: the fastest of ours."""
-    rounds = (results.get("dump") or {}).get("rounds", [])
+def _rounds(results, part):
+    return (results.get(part) or {}).get("rounds", [])
+
+
+def _dump(results, variant, name, least, layout="rounds"):
+    """The dump, without the sums of every table and its proof, against the command, which has neither. Without a variant: the
+    fastest of ours."""
+    rounds = (results.get("dump") or {}).get(layout, [])
 
     def ours(row):
         return row[variant]["dumpSeconds"] if variant else min(row[which]["dumpSeconds"] for which in row if which.startswith("ours"))

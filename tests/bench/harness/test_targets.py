@@ -58,6 +58,12 @@ class Targets(unittest.TestCase):
         self.assertEqual(of([1.0] * 8 + [1.25, 1.2]), REACHED)
         self.assertEqual(of([1.0] * 8 + [1.6, 1.5]), NOT_MEASURED)
 
+    def test_undo_is_held_against_the_apply_of_its_own_round(self):
+        rounds = [{"undoSeconds": undo, "applySeconds": apply} for undo, apply in ((5.0, 9.0), (4.0, 9.0), (9.0, 20.0))]
+        found = verdicts(document(wayback={"rounds": rounds, "few": [{"undoSeconds": 1.5}], "problems": []}))
+        self.assertEqual(found["undo: its time, of apply's"], REACHED)
+        self.assertEqual(found["undo of 10,000 rows of a million, s"], MISSED)
+
     def test_a_dump_is_held_against_the_command_and_not_against_itself(self):
         rounds = [{"pg_dump -Fc": {"dumpSeconds": 10.0}, "ours": {"dumpSeconds": s}, "ours-none": {"dumpSeconds": s / 2}} for s in (2.0, 2.1, 9.0)]
         found = verdicts(document(dump={"rounds": rounds, "problems": []}))

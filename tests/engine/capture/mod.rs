@@ -5,7 +5,7 @@ mod odd;
 mod random;
 mod refusals;
 
-use crate::harness::Bench;
+use crate::harness::{Bench, Direct};
 use backfill_operator::api::spec::Capture;
 use backfill_operator::engine::capture::{self, Account, CaptureError};
 use backfill_operator::engine::ledger::{Claimed, State};
@@ -133,7 +133,7 @@ async fn what_a_script_did_is_put_back_to_the_last_byte_and_nothing_is_left_of_t
     let undone = back(&bench).await;
     assert_eq!((undone.undone, undone.skipped), (account.rows(), 0), "{undone:?}");
     assert_eq!(hash(&bench, &BOTH).await, before);
-    assert_eq!(undo::not_as_before(&mut bench.connect().await, &bench.ledger()).await.unwrap(), 0);
+    assert_eq!(undo::not_as_before(&Direct(bench.credentials.clone()), &bench.ledger()).await.unwrap(), 0);
     assert_eq!(bench.number("SELECT count(*) FROM backfill.captured").await, 0);
 }
 
@@ -145,7 +145,7 @@ async fn a_row_that_a_trigger_of_the_application_changed_while_it_was_put_back_i
     run_script(&bench, "DELETE FROM orders WHERE id = 20");
     let undone = back(&bench).await;
     assert_eq!((undone.undone, undone.skipped), (4, 0), "{undone:?}");
-    assert_eq!(undo::not_as_before(&mut bench.connect().await, &bench.ledger()).await.unwrap(), 1);
+    assert_eq!(undo::not_as_before(&Direct(bench.credentials.clone()), &bench.ledger()).await.unwrap(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
