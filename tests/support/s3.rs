@@ -16,6 +16,7 @@ pub const BUCKET: &str = "dumps";
 /// The server, with one bucket.
 pub struct Store {
     folder: tempfile::TempDir,
+    address: String,
     pub port: u16,
     server: Child,
 }
@@ -29,19 +30,24 @@ impl Drop for Store {
 
 impl Store {
     pub fn start() -> Self {
+        Self::on("127.0.0.1")
+    }
+
+    /// On an address of this machine.
+    pub fn on(address: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3/binary.sh");
         let output = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
         assert!(output.status.success(), "the S3 server of the tests does not compile");
         let binary = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
         let server = Command::new(binary)
             .args([
                 "serve",
                 "s3",
                 "--addr",
-                &format!("127.0.0.1:{port}"),
+                &format!("{address}:{port}"),
                 "--config",
                 "",
                 "--vfs-cache-mode",
@@ -56,9 +62,9 @@ impl Store {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let store = Self { folder, port, server };
+        let store = Self { folder, address: address.into(), port, server };
         let started = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while std::net::TcpStream::connect((address, port)).is_err() {
             assert!(started.elapsed() < Duration::from_secs(20), "the S3 server starts");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -66,7 +72,7 @@ impl Store {
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}:{}", self.address, self.port)
     }
 
     /// Where the server keeps a file.

@@ -82,7 +82,9 @@ mod tests {
         let own: Option<BTreeSet<String>> = own.map(|names| names.iter().map(ToString::to_string).collect());
         let baseline = Baseline::new(&manifest, applied, own.as_ref());
         let changed = now.iter().filter(|sum| !baseline.is_as_dumped(sum));
-        changed.filter(|sum| baseline.differs(sum).is_some()).map(|sum| sum.table.clone()).collect()
+        let mut lost: Vec<String> = changed.filter(|sum| baseline.differs(sum).is_some()).map(|sum| sum.table.clone()).collect();
+        lost.sort();
+        lost
     }
 
     #[test]
