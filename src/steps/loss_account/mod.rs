@@ -190,8 +190,9 @@ impl<'a> Account<'a> {
     /// The snapshot that a table is compared with: what a script left, else the dump's.
     fn then(&self, table: &str) -> Option<(&TableSum, &SeenTransactions, String)> {
         let of = |sums: &'a [TableSum]| sums.iter().find(|sum| sum.table == table);
-        let left = self.applied.as_ref().filter(|_| self.named.is_none());
-        if let Some((applied, seen)) = left.and_then(|applied| Some((applied, applied.transactions.as_ref()?))) {
+        if let Some(applied) = self.applied.as_ref().filter(|_| self.named.is_none()) {
+            // A former release did not record which transactions had ended.
+            let seen = applied.transactions.as_ref()?;
             let sum = applied.sums.iter().find(|sum| sum.table == table)?;
             return Some((sum, seen, "since the script had ended".into()));
         }
