@@ -46,8 +46,8 @@ async fn rows(database: &Database, table: &str) -> BTreeMap<String, String> {
 }
 
 /// How many rows of the one are not in the other.
-fn not_in(these: &BTreeMap<String, String>, those: &BTreeMap<String, String>) -> i64 {
-    i64::try_from(these.iter().filter(|(key, row)| those.get(*key) != Some(*row)).count()).unwrap()
+fn not_in(rows: &BTreeMap<String, String>, others: &BTreeMap<String, String>) -> i64 {
+    i64::try_from(rows.iter().filter(|(key, row)| others.get(*key) != Some(*row)).count()).unwrap()
 }
 
 fn script() -> BackfillRunSpec {
