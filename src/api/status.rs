@@ -781,13 +781,34 @@ pub struct RefusedStatus {
 }
 
 /// What a restore would lose in one table.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LossStatus {
     /// The table.
     pub table: String,
     /// What differs from what the run left.
     pub message: String,
+    /// Rows that are there now, and that others than the run inserted or changed since the snapshot; absent where only sums
+    /// could be compared, as the message then says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<i64>,
+    /// Rows of the snapshot that others than the run changed or deleted since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<i64>,
+    /// Rows that others had written since the snapshot when the run wrote over them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_over: Option<i64>,
+    /// Rows that are there now as the run wrote them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_run: Option<i64>,
+    /// When the first of the written rows was committed; absent where the server does not keep that (`track_commit_timestamp`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub first_at: Option<Timestamp>,
+    /// When the last of them was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub last_at: Option<Timestamp>,
 }
 
 /// The feature flag.

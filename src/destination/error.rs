@@ -95,6 +95,16 @@ pub enum DestinationError {
         /// Its status, or what was wrong with the connection.
         detail: String,
     },
+    /// The store does not encrypt as it is asked to.
+    #[error(
+        "the store at {endpoint} does not encrypt as spec.backup.destination.s3.serverSideEncryption says ({code}): correct it, let the access key use that key (kms:GenerateDataKey and kms:Decrypt), or take the block out and encrypt with spec.backup.encryption"
+    )]
+    BucketEncryptionRefused {
+        /// Where.
+        endpoint: String,
+        /// The store's word.
+        code: String,
+    },
     /// The store refuses for another reason.
     #[error("the store at {endpoint} refuses to {action}: {code}")]
     BucketRefused {
@@ -161,6 +171,7 @@ impl DestinationError {
             Self::BucketFull { .. } => "BucketFull",
             Self::BucketUnavailable { .. } => "BucketUnavailable",
             Self::BucketRefused { .. } => "BucketRefused",
+            Self::BucketEncryptionRefused { .. } => "BucketEncryptionRefused",
             Self::UploadTruncated { .. } => "UploadTruncated",
         }
     }

@@ -6,6 +6,7 @@
 use super::tools::{ToolError, command, major_version};
 use crate::api::spec::Compression;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use thiserror::Error;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
@@ -14,8 +15,12 @@ use tokio::sync::OnceCell;
 const FOLDERS: &str = "/usr/lib/postgresql";
 /// Names another folder, for an image that keeps them elsewhere.
 const FOLDERS_VARIABLE: &str = "BACKFILL_CLIENTS";
-/// From this major on, `pg_dump` compresses with lz4 and zstd.
+/// From this major on, `pg_dump` compresses with lz4 and zstd, where it is built with them.
 const MODERN: i32 = 16;
+const LZ4: &str = "lz4";
+const ZSTD: &str = "zstd";
+/// It answers in milliseconds.
+const PROBE: Duration = Duration::from_secs(5);
 
 /// The programs of one major.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +28,8 @@ pub struct Client {
     /// The major.
     pub major: i32,
     folder: Option<PathBuf>,
+    /// What it compresses with beside gzip: not every build has the libraries.
+    built_with: Vec<&'static str>,
 }
 
 /// No client can do it.
@@ -40,7 +47,7 @@ pub enum ClientError {
     },
     /// None offers the compression.
     #[error(
-        "the step's image has {have}, and none of them compresses with {compression}, which needs 16 or newer: use an image with postgresql-client-16 or newer, or spec.backup.compression: Gzip"
+        "the step's image has {have}, and none of them compresses with {compression}, which needs 16 or newer, built with it: use an image with postgresql-client-16 or newer, or spec.backup.compression: Gzip"
     )]
     CompressionUnsupported {
         /// Which.
@@ -82,6 +89,26 @@ impl Client {
     pub fn program(&self, tool: &str) -> PathBuf {
         self.folder.as_ref().map_or_else(|| PathBuf::from(tool), |folder| folder.join(tool))
     }
+
+    fn compresses_with(&self, compression: Compression) -> bool {
+        match compression {
+            Compression::Lz4 => self.built_with.contains(&LZ4),
+            Compression::Zstd => self.built_with.contains(&ZSTD),
+            Compression::Default | Compression::None | Compression::Gzip => true,
+        }
+    }
+
+    /// Finds out what it is built with: it says so before it would connect, to nowhere.
+    async fn probe(&mut self) {
+        for library in [LZ4, ZSTD] {
+            let mut probe = command(self.program("pg_dump"));
+            probe.args(["--no-password", "--host=/nonexistent", "--dbname=none", "--compress", library]);
+            let Ok(Ok(output)) = tokio::time::timeout(PROBE, probe.output()).await else { continue };
+            if !String::from_utf8_lossy(&output.stderr).contains("invalid compression specification") {
+                self.built_with.push(library);
+            }
+        }
+    }
 }
 
 impl Dumper {
@@ -100,7 +127,7 @@ impl Dumper {
             Compression::None => "0",
             // Of the levels that pay, the fastest: docs/backups.md has the numbers.
             Compression::Default | Compression::Gzip => "1",
-            Compression::Lz4 => "lz4",
+            Compression::Lz4 => LZ4,
             Compression::Zstd => "zstd:1",
         }
     }
@@ -125,7 +152,7 @@ fn choose(clients: &[Client], server: i32, asked: Compression) -> Result<Dumper,
         some => format!("clients of {}", some.iter().map(|c| c.major.to_string()).collect::<Vec<_>>().join(", ")),
     };
     let modern = matches!(asked, Compression::Lz4 | Compression::Zstd);
-    let fits = |client: &&Client| client.major >= server && (!modern || client.major >= MODERN);
+    let fits = |client: &&Client| client.major >= server && client.compresses_with(asked);
     let Some(client) = clients.iter().find(fits).cloned() else {
         return Err(if modern && clients.iter().any(|c| c.major >= server) {
             ClientError::CompressionUnsupported { compression: asked.name(), have: have() }
@@ -134,7 +161,7 @@ fn choose(clients: &[Client], server: i32, asked: Compression) -> Result<Dumper,
         });
     };
     let compression = match asked {
-        Compression::Default if client.major >= MODERN => Compression::Zstd,
+        Compression::Default if client.compresses_with(Compression::Zstd) => Compression::Zstd,
         Compression::Default => Compression::Gzip,
         asked => asked,
     };
@@ -172,10 +199,13 @@ async fn all() -> Result<&'static [Client], ToolError> {
         let mut found = in_folders(&root);
         match major_version("pg_dump").await {
             // One that is on the PATH and in a folder is the same.
-            Ok(major) if found.iter().all(|c| c.major != major) => found.push(Client { major, folder: None }),
+            Ok(major) if found.iter().all(|c| c.major != major) => found.push(Client { major, folder: None, built_with: Vec::new() }),
             Ok(_) => {}
             Err(ToolError::ToolMissing { .. }) if !found.is_empty() => {}
             Err(error) => return Err(error),
+        }
+        for client in found.iter_mut().filter(|client| client.major >= MODERN) {
+            client.probe().await;
         }
         found.sort();
         Ok(found)
@@ -189,7 +219,11 @@ fn in_folders(root: &Path) -> Vec<Client> {
         .filter_map(|entry| {
             let major = entry.file_name().to_str()?.parse().ok()?;
             let folder = entry.path().join("bin");
-            ["pg_dump", "pg_restore"].iter().all(|tool| folder.join(tool).is_file()).then_some(Client { major, folder: Some(folder) })
+            ["pg_dump", "pg_restore"].iter().all(|tool| folder.join(tool).is_file()).then_some(Client {
+                major,
+                folder: Some(folder),
+                built_with: Vec::new(),
+            })
         })
         .collect()
 }
@@ -198,8 +232,12 @@ fn in_folders(root: &Path) -> Vec<Client> {
 mod tests {
     use super::*;
 
+    fn client(major: i32, modern: bool) -> Client {
+        Client { major, folder: None, built_with: if modern { vec![LZ4, ZSTD] } else { Vec::new() } }
+    }
+
     fn chosen(majors: &[i32], server: i32, asked: Compression) -> Result<(i32, Compression, String), &'static str> {
-        let clients: Vec<Client> = majors.iter().map(|major| Client { major: *major, folder: None }).collect();
+        let clients: Vec<Client> = majors.iter().map(|major| client(*major, *major >= MODERN)).collect();
         choose(&clients, server, asked).map(|d| (d.client.major, d.compression, d.restore_with())).map_err(|e| e.reason())
     }
 
@@ -223,6 +261,14 @@ mod tests {
         assert_eq!(chosen(&[17], 15, Compression::Default).unwrap(), (17, Compression::Zstd, zstd));
         assert_eq!(chosen(&[15], 15, Compression::Lz4), Err("CompressionUnsupported"));
         assert_eq!(chosen(&[17], 17, Compression::None).unwrap().2, "pg_restore >= 17");
+    }
+
+    #[test]
+    fn a_client_that_is_built_without_a_library_is_not_asked_for_it() {
+        let clients = [client(17, true), client(18, false)];
+        assert_eq!(choose(&clients, 18, Compression::Default).unwrap().compression, Compression::Gzip);
+        assert_eq!(choose(&clients, 18, Compression::Zstd).unwrap_err().reason(), "CompressionUnsupported");
+        assert_eq!(choose(&clients, 17, Compression::Default).unwrap().compression, Compression::Zstd);
     }
 
     #[test]

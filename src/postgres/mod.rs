@@ -1,5 +1,6 @@
 //! PostgreSQL from outside the engine: reading connection Secrets, connecting, facts about the server and the database, its
-//! command line tools, and sums over whole tables.
+//! command line tools, sums over whole tables, and
+//! what a snapshot saw.
 //!
 //! `steps` and `engine` call it. It may know `api`; it knows no step, no run and no ledger but the one table of sums.
 //! Nothing in here puts a password into an argument, an environment variable, an error or a log line.
@@ -14,6 +15,7 @@ pub mod restore_exit;
 mod server;
 pub mod table_sums;
 pub mod tools;
+pub mod transactions;
 mod uri;
 
 pub use connect::{ConnectError, ConnectOptions, connect};

@@ -9,6 +9,7 @@ use crate::destination::DestinationError;
 use crate::engine::apply::{self, ApplyError, ApplyOptions, Ending, Observer, Retries};
 use crate::engine::ledger::Ledger;
 use crate::engine::throttle::{Held, Remark};
+use crate::postgres::transactions::SeenTransactions;
 use crate::protocol::{ApplyReport, Outcome, StepReport};
 use std::fmt::Write as _;
 
@@ -27,7 +28,12 @@ pub async fn run(context: &StepContext) -> StepEnd {
         Ok(file) => file,
         Err(error) => return error.end(),
     };
-    match write(context, &session, &ledger, spec, plan, &file).await {
+    let backup_saw = match backup_saw(context).await {
+        Ok(seen) => seen,
+        Err(error) => return error.end(),
+    };
+    let approved = Approved { spec, plan, file: &file, backup_saw: backup_saw.as_ref() };
+    match write(context, &session, &ledger, &approved).await {
         Ok((ending, result)) => end(ending, result),
         Err(error) => failed(&error),
     }
@@ -46,22 +52,41 @@ async fn plan_file(context: &StepContext, plan: &PlanStatus) -> Result<LocalFile
     }
 }
 
+/// What the snapshot of the backup saw; `None` where there is no manifest that says so.
+async fn backup_saw(context: &StepContext) -> Result<Option<SeenTransactions>, StoreError> {
+    match BackupStore::proved_manifest(context).await {
+        Ok(manifest) => Ok(manifest.transactions),
+        Err(error) if error.outcome() == Outcome::Lost => Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "what others have written since the backup, and the run writes over, is not noted");
+            Ok(None)
+        }
+    }
+}
+
+/// What was approved, and what it is compared with.
+struct Approved<'a> {
+    spec: &'a SqlBackfill,
+    plan: &'a PlanStatus,
+    file: &'a LocalFile,
+    backup_saw: Option<&'a SeenTransactions>,
+}
+
 async fn write(
     context: &StepContext,
     session: &Session,
     ledger: &Ledger,
-    spec: &SqlBackfill,
-    plan: &PlanStatus,
-    plan_file: &LocalFile,
+    approved: &Approved<'_>,
 ) -> Result<(Ending, ResultStatus), ApplyError> {
     let options = ApplyOptions {
         run: &context.input.run,
         attempt: context.input.attempt,
         worker: worker_index(),
         ledger,
-        spec,
-        plan,
-        plan_file: plan_file.path(),
+        spec: approved.spec,
+        plan: approved.plan,
+        plan_file: approved.file.path(),
+        backup_saw: approved.backup_saw,
         control: &context.paths.control,
         stop: &context.stop,
         retries: Retries::default(),

@@ -62,12 +62,18 @@ pub(super) async fn over(context: &StepContext) -> Result<(), StepEnd> {
 }
 
 /// The account as a check: not a word is lost of what was not seen.
-pub(super) fn check(account: &Account) -> CheckStatus {
+pub(super) fn check(context: &StepContext, account: &Account) -> CheckStatus {
+    let by_role = of(context).is_some_and(|capture| capture.role.is_some());
+    let whose = if by_role {
+        "which are not undone"
+    } else {
+        "the application's, or those of sessions of the script that lost the run's setting: they are not undone"
+    };
     let written: Vec<String> = account
         .tables
         .iter()
         .map(|t| {
-            let others = if t.others > 0 { format!(", and other sessions wrote about {} rows", t.others) } else { String::new() };
+            let others = if t.others > 0 { format!(", and other sessions wrote about {} rows ({whose})", t.others) } else { String::new() };
             format!("{}: {} inserted, {} updated, {} deleted{others}", t.table, t.inserted, t.updated, t.deleted)
         })
         .collect();

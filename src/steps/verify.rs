@@ -33,7 +33,7 @@ async fn checked(context: &StepContext) -> Result<(Vec<CheckStatus>, Vec<Capture
     let mut account = None;
     if capture::of(context).is_some() {
         account = capture::finish(&mut main, &ledger).await.map_err(|error| engine_ends::capture(&error))?;
-        checks.extend(account.as_ref().map(capture::check));
+        checks.extend(account.as_ref().map(|account| capture::check(context, account)));
     }
     if input.spec.backfill.sql.is_some() {
         checks.extend(verify::against_ledger(&mut main, &ledger).await.map_err(|error| engine_ends::undo(&error))?);

@@ -18,6 +18,7 @@
 
 mod application;
 mod argocd;
+mod bucket;
 mod cases;
 mod channel;
 mod chaos;
@@ -35,6 +36,9 @@ mod processes;
 mod program;
 mod repository;
 mod run;
+#[path = "../support/s3.rs"]
+#[allow(dead_code, reason = "the cases need no faults of a store")]
+mod s3;
 mod scene;
 mod users;
 mod wait;

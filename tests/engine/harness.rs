@@ -294,6 +294,7 @@ impl Bench {
             spec: &self.spec,
             plan,
             plan_file: &plan_file,
+            backup_saw: None,
             control: &control,
             stop: &self.stop,
             retries: Retries::new(8, Duration::from_millis(50), Duration::from_secs(2)),

@@ -58,6 +58,13 @@ async fn a_captured_script_is_verified_counted_and_undone_and_its_ledger_is_rele
     let end = pod.run(Step::Verify);
     passed(&end);
     let Some(StepReport::Verify(report)) = end.report else { panic!("a report") };
+    let said = &report.checks.iter().find(|check| check.name == "captured").unwrap().message;
+    assert!(
+        said.contains(
+            "other sessions wrote about 1 rows (the application's, or those of sessions of the script that lost the run's setting"
+        ),
+        "{said}"
+    );
     let counts: Vec<_> = report.captured.iter().map(|t| (t.table.as_str(), t.inserted, t.updated, t.deleted, t.others)).collect();
     assert_eq!(counts, [("public.scenarios", 0, 100, 0, 1), ("public.scenario_generations", 0, 0, 10, 0)]);
     let triggers = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%backfill_capture%'";

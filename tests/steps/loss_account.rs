@@ -1,46 +1,241 @@
-use crate::restore::ledger;
+//! What a restore would lose, against what it then loses: on a real server, with an application that does everything there is.
+
 use crate::support::pod::{Pod, RUN_UID, TABLES, spec};
 use crate::support::postgres::Database;
-use backfill_operator::api::status::Step;
-use backfill_operator::protocol::StepReport;
-use backfill_operator::steps::applied_sums::record_applied;
-use backfill_operator::steps::{Reporter, StepContext};
+use backfill_operator::api::spec::BackfillRunSpec;
+use backfill_operator::api::status::{LossStatus, Step};
+use backfill_operator::protocol::{LossReport, Outcome, StepReport};
+use serde_json::json;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _};
+use std::collections::BTreeMap;
+
+const ORDERS: &str = "CREATE TABLE \"Orders\" (id int PRIMARY KEY, note text); INSERT INTO \"Orders\" SELECT n, 'order ' || n FROM generate_series(1, 100) n;
+    CREATE TABLE quiet (id int PRIMARY KEY); INSERT INTO quiet SELECT generate_series(1, 10);";
+
+async fn run(connection: &mut PgConnection, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.unwrap();
+}
+
+fn passes(pod: &mut Pod, steps: &[Step]) {
+    for step in steps {
+        let end = pod.run(*step);
+        assert_eq!(end.verdict.outcome, Outcome::Passed, "{step:?}: {} {}", end.verdict.message, end.stderr);
+        match end.report {
+            Some(StepReport::Backup(report)) => pod.input.backup = Some(report.backup),
+            Some(StepReport::Plan(report)) => pod.input.plan = Some(report.plan),
+            _ => {}
+        }
+    }
+}
+
+fn of<'a>(account: &'a LossReport, table: &str) -> &'a LossStatus {
+    account.losses.iter().find(|loss| loss.table == table).unwrap_or_else(|| panic!("{table} in {:?}", account.losses))
+}
+
+fn tables(account: &LossReport) -> Vec<&str> {
+    account.losses.iter().map(|loss| loss.table.as_str()).collect()
+}
+
+/// Each row by its key, as text.
+async fn rows(database: &Database, table: &str) -> BTreeMap<String, String> {
+    let mut connection = database.as_superuser().await;
+    let sql = format!("SELECT id::text, t::text FROM {table} AS t");
+    let rows: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+    rows.into_iter().collect()
+}
+
+/// How many rows of the one are not in the other.
+fn not_in(rows: &BTreeMap<String, String>, others: &BTreeMap<String, String>) -> i64 {
+    i64::try_from(rows.iter().filter(|(key, row)| others.get(*key) != Some(*row)).count()).unwrap()
+}
+
+fn script() -> BackfillRunSpec {
+    let mut spec = spec("");
+    let template = json!({"spec": {"containers": [{"name": "script"}]}});
+    spec.backfill = serde_json::from_value(json!({"job": {"dryRun": {"template": template}, "apply": {"template": template}}})).unwrap();
+    spec
+}
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_account_has_what_the_application_did_and_not_what_the_run_did() {
-    let database = Database::new(&format!("{TABLES} CREATE TABLE \"Orders\" (id int); INSERT INTO \"Orders\" VALUES (1);")).await;
-    ledger(&database).await;
+async fn the_account_is_what_a_restore_then_loses() {
+    let database = Database::new(&format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&database, spec(""));
-    let Some(StepReport::Backup(report)) = pod.run(Step::Backup).report else { panic!("a backup") };
-    pod.input.backup = Some(report.backup);
-    assert!(pod.account().losses.is_empty(), "nothing has happened");
+    // Open when the snapshot is taken, and committed later: at its top, and in a subtransaction, which no snapshot lists.
+    let (mut open, mut aborted) = (database.as_owner().await, database.as_owner().await);
+    run(&mut open, "BEGIN; INSERT INTO \"Orders\" VALUES (201, 'open'); SAVEPOINT s; INSERT INTO \"Orders\" VALUES (202, 'open, below'); UPDATE \"Orders\" SET note = 'open' WHERE id = 50; RELEASE s").await;
+    run(&mut aborted, "BEGIN; INSERT INTO \"Orders\" VALUES (301, 'never'); SAVEPOINT s; DELETE FROM \"Orders\" WHERE id = 60").await;
+    // One that is over before the snapshot, and younger than both.
+    database.execute("INSERT INTO \"Orders\" VALUES (203, 'before')").await;
+    passes(&mut pod, &[Step::Backup]);
+    run(&mut open, "COMMIT").await;
+    run(&mut aborted, "ROLLBACK").await;
+    database.execute("UPDATE scenarios SET updated_at = '2027-05-05' WHERE id = 10").await;
+    passes(&mut pod, &[Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
+    assert_eq!(tables(&pod.account()), ["public.\"Orders\"", "public.scenarios"]);
+    database
+        .execute(
+            "INSERT INTO \"Orders\" SELECT n, 'new' FROM generate_series(401, 407) n; UPDATE \"Orders\" SET note = 'changed' WHERE id BETWEEN 1 AND 5; DELETE FROM \"Orders\" WHERE id BETWEEN 11 AND 13",
+        )
+        .await;
+    database
+        .execute("UPDATE \"Orders\" SET note = 'again' WHERE id IN (1, 401); INSERT INTO \"Orders\" VALUES (900, 'gone'); DELETE FROM \"Orders\" WHERE id = 900")
+        .await;
+    database
+        .execute("UPDATE scenarios SET accepted_prompt = 'own' WHERE id = 20; INSERT INTO scenarios (id) VALUES (9000); DELETE FROM scenario_generations WHERE scenario_id = 30; DELETE FROM scenarios WHERE id = 30; CREATE TABLE made (id int PRIMARY KEY)")
+        .await;
+    let mut failing = database.as_owner().await;
+    run(&mut failing, "BEGIN; DELETE FROM \"Orders\"; UPDATE scenarios SET updated_at = now(); ROLLBACK").await;
+    let before = pod.account();
+    database.execute_as_superuser("VACUUM (FREEZE)").await;
+    let account = pod.account();
+    assert_eq!(account, before, "freezing changes nothing");
+    assert_eq!(tables(&account), ["public.\"Orders\"", "public.made", "public.scenario_generations", "public.scenarios"]);
 
-    // The run applies, and says what it left.
-    database.execute("UPDATE scenarios SET accepted_prompt = 'filled'").await;
-    let context = StepContext {
-        input: pod.input.clone(),
-        paths: pod.paths.clone(),
-        stop: tokio_util::sync::CancellationToken::new(),
-        reporter: Reporter::default(),
-    };
-    record_applied(&context).await.unwrap();
+    // What is lost is what is there before and not after, but for what the run itself wrote.
+    let (orders, scenarios, generations) =
+        (rows(&database, "\"Orders\"").await, rows(&database, "scenarios").await, rows(&database, "scenario_generations").await);
+    pod.input.loss_digest = Some(account.digest.clone());
+    pod.run(Step::Restore).restored();
+    let (orders_then, scenarios_then, generations_then) =
+        (rows(&database, "\"Orders\"").await, rows(&database, "scenarios").await, rows(&database, "scenario_generations").await);
+    let loss = of(&account, "public.\"Orders\"");
+    assert_eq!((loss.written, loss.gone), (Some(not_in(&orders, &orders_then)), Some(not_in(&orders_then, &orders))), "{}", loss.message);
+    assert_eq!((loss.written, loss.gone, loss.written_over, loss.by_run), (Some(15), Some(9), None, None), "{}", loss.message);
+    let loss = of(&account, "public.scenario_generations");
+    assert_eq!((loss.written, loss.gone), (Some(not_in(&generations, &generations_then)), Some(not_in(&generations_then, &generations))));
+    let loss = of(&account, "public.scenarios");
+    let by_run = loss.by_run.unwrap();
+    assert_eq!(
+        (loss.written.unwrap() + by_run, loss.gone.unwrap() + by_run),
+        (not_in(&scenarios, &scenarios_then), not_in(&scenarios_then, &scenarios)),
+        "{}",
+        loss.message
+    );
+    assert_eq!((loss.written, loss.gone, loss.written_over, by_run), (Some(2), Some(2), Some(1), 498), "{}", loss.message);
+    assert!(loss.message.contains("1 more that others had written when the run wrote over them"), "{}", loss.message);
+    assert_eq!(
+        scenarios_then["10"],
+        scenarios["10"].replace("2027-05-05 00:00:00+00", "2026-01-01 00:10:00+00").replace(&prompt(&scenarios["10"]), "")
+    );
+    // This server keeps when transactions were committed.
+    let (first, last) = (loss.first_at.unwrap(), loss.last_at.unwrap());
+    assert!(
+        first <= last && last.duration_since(first).as_secs() < 300 && loss.message.contains(&format!("committed from {first} to {last}")),
+        "{}",
+        loss.message
+    );
+}
+
+/// The second field of a row.
+fn prompt(row: &str) -> String {
+    row.trim_matches(['(', ')']).split(',').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_run_wrote_is_no_loss_and_what_others_wrote_is_another_one_each_time() {
+    let database = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let mut pod = Pod::new(&database, spec(""));
+    passes(&mut pod, &[Step::Backup]);
+    assert!(pod.account().losses.is_empty(), "nothing has happened");
+    passes(&mut pod, &[Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
     let empty = pod.account();
     assert!(empty.losses.is_empty(), "{:?}", empty.losses);
     assert!(empty.digest.starts_with("sha256:"));
     assert_eq!(
         database.text(&format!("SELECT count(*) FROM backfill.table_sums WHERE run_uid = '{RUN_UID}' AND moment = 'Applied'")).await,
-        "3"
+        "4"
     );
+    database.execute("UPDATE \"Orders\" SET note = 'x' WHERE id = 1").await;
+    let first = pod.account();
+    assert_eq!(tables(&first), ["public.\"Orders\""]);
+    assert_eq!(pod.account().digest, first.digest, "the same losses have the same digest");
+    // As many rows, other ones.
+    database.execute("UPDATE \"Orders\" SET note = 'y' WHERE id = 1").await;
+    assert_ne!(pod.account().digest, first.digest);
+    database.execute("UPDATE \"Orders\" SET note = 'order 1' WHERE id = 1; DROP TABLE quiet").await;
+    assert!(pod.account().losses.is_empty(), "as it was again; and what was dropped comes back");
+}
 
-    // Then the application writes; a second record does not take that for the run's.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_script_the_account_has_what_was_written_since_it_ended() {
+    let database = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let mut pod = Pod::new(&database, script());
+    passes(&mut pod, &[Step::Backup, Step::Claim]);
+    database.execute("UPDATE scenarios SET accepted_prompt = 'filled'; INSERT INTO \"Orders\" VALUES (500, 'the script')").await;
+    let unfinished = pod.account();
+    let loss = of(&unfinished, "public.scenarios");
+    assert_eq!((loss.written, loss.gone), (Some(500), Some(500)));
+    assert!(loss.message.contains("by anybody"), "{}", loss.message);
+    passes(&mut pod, &[Step::Verify]);
+    assert!(pod.account().losses.is_empty());
+    database.execute("DELETE FROM \"Orders\" WHERE id = 500; UPDATE scenarios SET accepted_prompt = 'own' WHERE id < 3").await;
+    let account = pod.account();
+    let loss = of(&account, "public.scenarios");
+    assert_eq!((loss.written, loss.gone), (Some(2), Some(2)));
+    assert!(
+        loss.message.starts_with("2 rows inserted or changed since the script had ended, 2 rows of then changed or deleted"),
+        "{}",
+        loss.message
+    );
+    assert_eq!(tables(&account), ["public.scenarios"], "orders are as they were dumped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_transaction_ids_mean_nothing_the_account_goes_by_sums_and_says_why() {
+    let database = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let mut pod = Pod::new(&database, spec(""));
+    passes(&mut pod, &[Step::Backup, Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
+    // All rows of a table anew, and a table anew.
     database
-        .execute("INSERT INTO \"Orders\" VALUES (2); UPDATE scenarios SET accepted_prompt = 'own' WHERE id = 3; CREATE TABLE made (id int)")
+        .execute("CREATE TABLE kept AS TABLE \"Orders\"; TRUNCATE \"Orders\"; INSERT INTO \"Orders\" TABLE kept; DELETE FROM \"Orders\" WHERE id > 98; DROP TABLE kept; DROP TABLE quiet; CREATE TABLE quiet (id int PRIMARY KEY); INSERT INTO quiet VALUES (1)")
         .await;
-    record_applied(&context).await.unwrap();
-    let full = pod.account();
-    let tables: Vec<&str> = full.losses.iter().map(|l| l.table.as_str()).collect();
-    assert_eq!(tables, ["public.\"Orders\"", "public.made", "public.scenarios"]);
-    assert_eq!(full.losses[0].message, "1 rows in the dump, 2 now");
-    assert_ne!(full.digest, empty.digest);
-    assert_eq!(pod.account().digest, full.digest, "the same losses have the same digest");
+    let account = pod.account();
+    assert_eq!(tables(&account), ["public.\"Orders\"", "public.quiet"]);
+    let orders = of(&account, "public.\"Orders\"");
+    assert_eq!(
+        (orders.written, orders.message.as_str()),
+        (None, "100 rows in the dump, 98 now (by sums alone, for all of its rows were stored anew since)")
+    );
+    assert_eq!(of(&account, "public.quiet").message, "10 rows in the dump, 1 now (by sums alone, for it was dropped and made anew since)");
+    // All of the database anew, under its name: as somebody leaves it who has restored it by hand.
+    let other = format!("{}_copy", database.name);
+    let mut admin =
+        Database { name: "postgres".into(), owner: String::new(), reader: String::new(), password: String::new() }.as_superuser().await;
+    for sql in [
+        format!("CREATE DATABASE {other} TEMPLATE {} OWNER {}", database.name, database.owner),
+        format!("DROP DATABASE {}", database.name),
+        format!("ALTER DATABASE {other} RENAME TO {}", database.name),
+    ] {
+        run(&mut admin, &sql).await;
+    }
+    admin.close().await.unwrap();
+    let account = pod.account();
+    assert_eq!(tables(&account), ["public.\"Orders\"", "public.quiet", "public.scenarios"]);
+    let why = "(by sums alone, for the database is not the one that was dumped, but has been restored or moved since)";
+    for loss in &account.losses {
+        assert!(loss.written.is_none() && loss.message.ends_with(why), "{}", loss.message);
+    }
+    assert!(of(&account, "public.scenarios").message.starts_with("as the run left it; what others wrote"), "{:?}", account.losses);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_column_is_said_to_be_one_and_rows_that_were_put_back_are_none_that_others_wrote() {
+    let database = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let mut pod = Pod::new(&database, spec(""));
+    passes(&mut pod, &[Step::Backup, Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
+    database.execute("ALTER TABLE \"Orders\" ADD COLUMN more int").await;
+    let account = pod.account();
+    let orders = of(&account, "public.\"Orders\"");
+    assert_eq!((orders.written, orders.gone), (Some(0), Some(0)));
+    assert!(orders.message.ends_with("its 100 rows read otherwise than then: its columns have changed"), "{}", orders.message);
+    database.execute("ALTER TABLE \"Orders\" DROP COLUMN more").await;
+    database.execute("VACUUM FULL \"Orders\"").await;
+    passes(&mut pod, &[Step::Undo]);
+    let account = pod.account();
+    assert_eq!(tables(&account), Vec::<&str>::new(), "{:?}", account.losses);
+    database.execute("UPDATE scenarios SET updated_at = now() WHERE id = 7").await;
+    let account = pod.account();
+    let loss = of(&account, "public.scenarios");
+    assert!(loss.message.contains("up to 500 of them may be rows that undo has put back"), "{}", loss.message);
 }

@@ -273,3 +273,63 @@ async fn what_died_half_way_is_no_backup_and_goes_with_the_next_attempt_and_fore
     std::fs::remove_file(store.path(&again.file.replace(".dump", ".manifest.json"))).unwrap();
     assert_eq!(ended(&pod.run(Step::LossAccount)), (Outcome::Stalled, "ManifestMissing"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_is_asked_to_encrypt_every_file_as_the_spec_says() {
+    let store = Store::start();
+    let database = Database::new(&format!("{TABLES}{LARGE}")).await;
+    ledger(&database).await;
+    let proxy = Proxy::before(&store, |_, _| None).await;
+    let mut pod = pod(&database, &proxy.endpoint());
+    encrypt(&mut pod, &json!({"type": "AES256"}));
+    assert_eq!(pod.run(Step::Preflight).verdict.outcome, Outcome::Passed);
+    let end = pod.run(Step::Backup);
+    assert_eq!(ended(&end), (Outcome::Passed, "BackupProved"), "{} {}", end.verdict.message, end.stderr);
+    // Whoever makes an object asks: at once (probe, manifest), or where its upload begins (the dump). Parts belong to that.
+    let makes = |request: &str| {
+        request.starts_with("POST ") && request.contains("?uploads") || request.starts_with("PUT ") && !request.contains("uploadId=")
+    };
+    let made: Vec<String> = proxy.requests().into_iter().filter(|request| makes(request)).collect();
+    let encrypted: Vec<(String, String)> = proxy.encryption().into_iter().filter(|(request, _)| makes(request)).collect();
+    assert!(made.iter().any(|request| request.starts_with("POST ")) && made.len() >= 3, "{made:?}");
+    assert_eq!(encrypted.iter().map(|(request, _)| request.clone()).collect::<Vec<_>>(), made);
+    assert!(encrypted.iter().all(|(_, asks)| asks == "AES256"), "{encrypted:?}");
+    pod.input.backup = Some(backup_of(&end));
+    assert!(pod.account().losses.is_empty(), "what was written so is read like any other");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_does_not_encrypt_so_is_named_before_anything_is_dumped() {
+    let store = Store::start();
+    let database = Database::new(TABLES).await;
+    // The server itself: it knows no key service.
+    let proxy = Proxy::before(&store, |_, _| None).await;
+    for (asked, header) in [
+        (json!({"type": "KMS"}), "aws:kms"),
+        (
+            json!({"type": "KMS", "keyId": "arn:aws:kms:eu-west-1:111122223333:key/dumps"}),
+            "aws:kms arn:aws:kms:eu-west-1:111122223333:key/dumps",
+        ),
+    ] {
+        let mut pod = pod(&database, &proxy.endpoint());
+        encrypt(&mut pod, &asked);
+        let end = pod.run(Step::Preflight);
+        assert_eq!(ended(&end), (Outcome::Stalled, "BucketEncryptionRefused"), "{} {}", end.verdict.message, end.stderr);
+        let last = proxy.encryption().pop().unwrap();
+        assert!(last.0.starts_with("PUT ") && last.1 == header, "{last:?}");
+    }
+    // As Amazon's says it.
+    let refusal = "<Error><Code>KMS.NotFoundException</Code><Message>arn of s0mebody</Message></Error>";
+    let proxy = Proxy::before(&store, move |method, _| (method == "PUT").then_some(Fault::Answer(400, refusal))).await;
+    let mut pod = pod(&database, &proxy.endpoint());
+    encrypt(&mut pod, &json!({"type": "KMS", "keyId": "nobody-s"}));
+    let end = pod.run(Step::Preflight);
+    assert_eq!(ended(&end), (Outcome::Stalled, "BucketEncryptionRefused"), "{}", end.verdict.message);
+    assert!(end.verdict.message.contains("KMS.NotFoundException") && !end.verdict.message.contains("s0mebody"), "{}", end.verdict.message);
+    assert_eq!(store.files(), Vec::<String>::new());
+}
+
+fn encrypt(pod: &mut Pod, asked: &serde_json::Value) {
+    let s3 = pod.input.spec.backup.destination.s3.as_mut().unwrap();
+    s3.server_side_encryption = Some(serde_json::from_value(asked.clone()).unwrap());
+}

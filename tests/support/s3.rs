@@ -16,6 +16,7 @@ pub const BUCKET: &str = "dumps";
 /// The server, with one bucket.
 pub struct Store {
     folder: tempfile::TempDir,
+    address: String,
     pub port: u16,
     server: Child,
 }
@@ -29,19 +30,24 @@ impl Drop for Store {
 
 impl Store {
     pub fn start() -> Self {
+        Self::on("127.0.0.1")
+    }
+
+    /// On an address of this machine.
+    pub fn on(address: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3/binary.sh");
         let output = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
         assert!(output.status.success(), "the S3 server of the tests does not compile");
         let binary = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
         let server = Command::new(binary)
             .args([
                 "serve",
                 "s3",
                 "--addr",
-                &format!("127.0.0.1:{port}"),
+                &format!("{address}:{port}"),
                 "--config",
                 "",
                 "--vfs-cache-mode",
@@ -56,9 +62,9 @@ impl Store {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let store = Self { folder, port, server };
+        let store = Self { folder, address: address.into(), port, server };
         let started = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while std::net::TcpStream::connect((address, port)).is_err() {
             assert!(started.elapsed() < Duration::from_secs(20), "the S3 server starts");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -66,7 +72,7 @@ impl Store {
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}:{}", self.address, self.port)
     }
 
     /// Where the server keeps a file.
@@ -110,6 +116,7 @@ type Rule = Box<dyn FnMut(&Method, &str) -> Option<Fault> + Send>;
 pub struct Proxy {
     pub port: u16,
     seen: Arc<Mutex<Vec<String>>>,
+    encryption: Arc<Mutex<Vec<(String, String)>>>,
     _runtime: tokio::task::JoinHandle<()>,
 }
 
@@ -118,6 +125,7 @@ struct Behind {
     store: u16,
     rule: Arc<Mutex<Rule>>,
     seen: Arc<Mutex<Vec<String>>>,
+    encryption: Arc<Mutex<Vec<(String, String)>>>,
     client: reqwest::Client,
 }
 
@@ -126,17 +134,19 @@ impl Proxy {
     pub async fn before(store: &Store, rule: impl FnMut(&Method, &str) -> Option<Fault> + Send + 'static) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let encryption = Arc::new(Mutex::new(Vec::new()));
         let behind = Behind {
             store: store.port,
             rule: Arc::new(Mutex::new(Box::new(rule))),
             seen: Arc::clone(&seen),
+            encryption: Arc::clone(&encryption),
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let app = axum::Router::new().fallback(pass).with_state(behind);
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { port, seen, _runtime: serving }
+        Self { port, seen, encryption, _runtime: serving }
     }
 
     pub fn endpoint(&self) -> String {
@@ -149,10 +159,24 @@ impl Proxy {
     }
 }
 
+impl Proxy {
+    /// The requests that ask the store to encrypt, each with what it asks for.
+    pub fn encryption(&self) -> Vec<(String, String)> {
+        self.encryption.lock().unwrap().clone()
+    }
+}
+
 async fn pass(State(behind): State<Behind>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     behind.seen.lock().unwrap().push(format!("{} {target}", parts.method));
+    let asked: Vec<String> = ["x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id"]
+        .iter()
+        .filter_map(|name| parts.headers.get(*name)?.to_str().ok().map(ToOwned::to_owned))
+        .collect();
+    if !asked.is_empty() {
+        behind.encryption.lock().unwrap().push((format!("{} {target}", parts.method), asked.join(" ")));
+    }
     let fault = (behind.rule.lock().unwrap())(&parts.method, &target);
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     match fault {

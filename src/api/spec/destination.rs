@@ -76,6 +76,45 @@ pub struct S3Destination {
     /// The Secret key that holds the CA of the store's certificate, in PEM. Default: the public CAs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<SecretKeyRef>,
+    /// Asks the store to encrypt what it stores, with a key of its own. Default: as the bucket's settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_side_encryption: Option<ServerSideEncryption>,
+}
+
+/// Encryption by the store: whoever may read the bucket reads what is in it.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.keyId) || self.type == 'KMS'").message("serverSideEncryption.keyId names a key of the store's key service: set type: KMS, or take it out"))]
+pub struct ServerSideEncryption {
+    /// `AES256`: a key of the store itself (SSE-S3). `KMS`: a key of its key service (SSE-KMS), which the access key must be allowed to use.
+    #[serde(rename = "type")]
+    pub kind: ServerSideEncryptionType,
+    /// Id, ARN or alias of that key. Default: the store's own for the bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = "^[A-Za-z0-9:/_.-]+$"))]
+    pub key_id: Option<String>,
+}
+
+/// With whose key the store encrypts.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServerSideEncryptionType {
+    /// The store's.
+    #[serde(rename = "AES256")]
+    Aes256,
+    /// The key service's.
+    #[serde(rename = "KMS")]
+    Kms,
+}
+
+impl ServerSideEncryptionType {
+    /// As the header of a request has it.
+    #[must_use]
+    pub const fn header(self) -> &'static str {
+        match self {
+            Self::Aes256 => "AES256",
+            Self::Kms => "aws:kms",
+        }
+    }
 }
 
 fn region() -> String {

@@ -10,7 +10,12 @@ pub(super) struct Place {
     pub bucket: String,
     pub region: String,
     pub endpoint: String,
+    /// The store is asked to encrypt what is written.
+    pub encrypts: bool,
 }
+
+/// What a store answers that does not encrypt so, or not with this key.
+const ENCRYPTION: &[&str] = &["NotImplemented", "InvalidArgument", "InvalidRequest"];
 
 impl Place {
     /// The error of a request that was to `action` the file `name`.
@@ -18,6 +23,11 @@ impl Place {
         let answer = Answer::of(error);
         let (bucket, endpoint) = (self.bucket.clone(), self.endpoint.clone());
         let unavailable = |detail: String| DestinationError::BucketUnavailable { endpoint: self.endpoint.clone(), action, detail };
+        let writes = matches!(action, "write" | "begin an upload" | "upload" | "finish an upload");
+        let code = answer.code.as_str();
+        if self.encrypts && writes && (code.starts_with("KMS") || code.contains("Encryption") || ENCRYPTION.contains(&code)) {
+            return DestinationError::BucketEncryptionRefused { endpoint, code: answer.code };
+        }
         match answer.code.as_str() {
             "NoSuchBucket" => return DestinationError::BucketMissing { bucket, endpoint },
             "InvalidAccessKeyId"
@@ -134,7 +144,7 @@ mod tests {
     use super::*;
 
     fn failure(body: &str) -> DestinationError {
-        let place = Place { bucket: "b".into(), region: "us-east-1".into(), endpoint: "https://s3.test".into() };
+        let place = Place { bucket: "b".into(), region: "us-east-1".into(), endpoint: "https://s3.test".into(), encrypts: false };
         let error = object_store::Error::Generic { store: "S3", source: body.to_owned().into() };
         place.failure("write", "a.dump", &error)
     }
@@ -167,6 +177,23 @@ mod tests {
         assert_eq!(failure("Received redirect without LOCATION, this normally").reason(), "RegionWrong");
         let there = failure("status code: 400 Bad Request: <Code>AuthorizationHeaderMalformed</Code><Region>eu-west-1</Region>");
         assert!(there.to_string().contains("but in eu-west-1"), "{there}");
+    }
+
+    #[test]
+    fn a_store_that_does_not_encrypt_as_it_is_asked_to_is_told_from_one_that_was_not_asked() {
+        let reason = |encrypts: bool, action: &'static str, code: &str| {
+            let place = Place { bucket: "b".into(), region: "us-east-1".into(), endpoint: "https://s3.test".into(), encrypts };
+            let body = format!("status code: 400 Bad Request: <Error><Code>{code}</Code></Error>");
+            place.failure(action, "a.dump", &object_store::Error::Generic { store: "S3", source: body.into() }).reason()
+        };
+        for code in
+            ["KMS.NotFoundException", "KMS.DisabledException", "InvalidEncryptionAlgorithmError", "NotImplemented", "InvalidArgument"]
+        {
+            assert_eq!(reason(true, "write", code), "BucketEncryptionRefused", "{code}");
+            assert_eq!(reason(true, "begin an upload", code), "BucketEncryptionRefused", "{code}");
+            assert_ne!(reason(false, "write", code), "BucketEncryptionRefused", "{code}");
+        }
+        assert_eq!(reason(true, "list", "InvalidArgument"), "BucketRefused");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::api::spec::S3Destination;
 use failure::Place;
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path as Key;
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore as _, ObjectStoreExt as _, RetryConfig, WriteMultipart};
 use secrecy::ExposeSecret as _;
@@ -78,7 +78,16 @@ impl S3 {
             client = client.with_allow_http(endpoint.starts_with("http://"));
             builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
         }
+        let encryption = spec.server_side_encryption.as_ref();
+        if let Some(encryption) = encryption {
+            let set = |name: &str| name.parse::<AmazonS3ConfigKey>().map_err(|_| misconfigured(format!("{name} cannot be set")));
+            builder = builder.with_config(set("aws_server_side_encryption")?, encryption.kind.header());
+            if let Some(key) = &encryption.key_id {
+                builder = builder.with_config(set("aws_sse_kms_key_id")?, key);
+            }
+        }
         let place = Place {
+            encrypts: encryption.is_some(),
             bucket: spec.bucket.clone(),
             region: spec.region.clone(),
             endpoint: spec.endpoint.clone().unwrap_or_else(|| format!("https://s3.{}.amazonaws.com", spec.region)),

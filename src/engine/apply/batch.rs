@@ -5,6 +5,7 @@ use super::context::Context;
 use super::read_ahead::{Prepared, Refused};
 use super::unread::Unread;
 use super::write::{BatchNumber, Outcome, Writer, Writing};
+use super::written_over::WrittenOver;
 use crate::api::spec::DriftMode;
 use crate::engine::ledger::{ClaimedRange, Ledger, LedgerError};
 use crate::engine::plan::RowsDigest;
@@ -115,13 +116,15 @@ struct Batch<'a> {
     redacted: usize,
     drifted: BTreeMap<usize, Key>,
     changed_by_triggers: BTreeSet<String>,
+    written_over: WrittenOver,
 }
 
 impl<'a> Batch<'a> {
     fn new(context: &'a Context, prepared: &'a Prepared, standing: &Standing, drift: DriftMode) -> Self {
         let number = BatchNumber { range: prepared.range.number, batch: standing.batches + 1 };
         let (written, drifted, changed_by_triggers) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
-        Self { context, prepared, number, drift, digest: standing.digest.clone(), written, redacted: 0, drifted, changed_by_triggers }
+        let (digest, written_over) = (standing.digest.clone(), WrittenOver::default());
+        Self { context, prepared, number, drift, digest, written, redacted: 0, drifted, changed_by_triggers, written_over }
     }
 
     /// Writes those of the places that are as planned; the others drifted. In a round without locks a row that changed
@@ -173,6 +176,7 @@ impl<'a> Batch<'a> {
             }
         }
         self.redacted += rows.iter().filter(|row| row.redacted && written.contains(&row.place)).count();
+        self.written_over.note(self.context, rows.iter().filter(|row| written.contains(&row.place)));
         self.written.extend(written);
         self.changed_by_triggers.extend(changed_by_triggers);
         Ok(())
@@ -226,6 +230,7 @@ impl<'a> Batch<'a> {
             triggers: &triggers,
         };
         recorded.record(connection, self.context).await?;
+        self.written_over.record(connection, ledger, self.number).await?;
         if !self.drifted.is_empty() {
             record_drifted(connection, ledger, range.number, &self.drifted).await?;
         }

@@ -1,13 +1,14 @@
 //! What a worker knows while it applies: the model, its questions, and where its rows stand.
 
 use super::unread::Unread;
-use super::{ApplyError, ApplyOptions};
+use super::{ApplyError, ApplyOptions, written_over};
 use crate::engine::ledger::{Claimer, Ledger};
 use crate::engine::model::{AuditTarget, Model};
 use crate::engine::query::{self, Moment, Question, Rows};
 use crate::engine::row::{self, Judged, Key, Keys, RowError};
 use crate::engine::sensitive::Sensitive;
 use crate::engine::sql::quote_literal;
+use crate::postgres::transactions::SeenTransactions;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use std::collections::BTreeMap;
 
@@ -32,6 +33,8 @@ pub(super) struct Context {
     /// Namespace and name.
     pub(super) run: String,
     pub(super) plan_digest: String,
+    /// What the snapshot of the backup saw.
+    pub(super) backup_saw: Option<SeenTransactions>,
 }
 
 impl Context {
@@ -51,7 +54,8 @@ impl Context {
         let plan_digest = options.plan.digest.clone();
         let entry = serde_json::json!({"source": "backfill", "run": run, "planDigest": plan_digest}).to_string();
         let (ledger, claimer) = (options.ledger.clone(), claimer.clone());
-        Ok(Self { model, ledger, claimer, question, sensitive, epoch, locks_source, entry, unread: None, run, plan_digest })
+        let backup_saw = options.backup_saw.cloned();
+        Ok(Self { model, ledger, claimer, question, sensitive, epoch, locks_source, entry, unread: None, run, plan_digest, backup_saw })
     }
 
     /// Makes what the run writes beside the data: the table of audit entries, and the description of its writes in the ledger.
@@ -59,6 +63,7 @@ impl Context {
         if let Some(AuditTarget::Table(table)) = &self.model.audit {
             ensure_audit_table(connection, table).await?;
         }
+        written_over::prepare(connection, &self.ledger, self.backup_saw.as_ref()).await?;
         let describe = |(seq, write): (usize, &crate::engine::model::Target)| {
             let compare: Vec<&str> = write.planned().map(|set| set.column.name.as_str()).collect();
             let mut described = serde_json::json!({"seq": seq, "table": write.table.quoted(), "compare": compare});

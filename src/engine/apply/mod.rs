@@ -18,11 +18,13 @@ mod sql;
 mod unread;
 mod worker;
 mod write;
+mod written_over;
 
 pub use control::{BatchSettings, Control};
 pub use pace::{Next, Pace};
 pub use retry::Retries;
 pub use size::{BatchSize, Trouble};
+pub use written_over::WRITTEN_OVER;
 
 use super::connector::{ConnectRefused, Connector};
 use super::ledger::{Claimer, Ledger, LedgerError};
@@ -33,6 +35,7 @@ use super::secrets::RuleError;
 use super::throttle::{Held, Remark};
 use crate::api::spec::{DriftMode, SqlBackfill};
 use crate::api::status::{PlanStatus, QuarantinedStatus, ResultStatus};
+use crate::postgres::transactions::SeenTransactions;
 use crate::postgres::{describe, may_pass};
 use crate::protocol::RunIdentity;
 use futures::TryStreamExt as _;
@@ -176,6 +179,8 @@ pub struct ApplyOptions<'a> {
     pub plan: &'a PlanStatus,
     /// Its file.
     pub plan_file: &'a Path,
+    /// What the snapshot of the backup saw; rows that others wrote since are noted when they are written over.
+    pub backup_saw: Option<&'a SeenTransactions>,
     /// The pod's annotations.
     pub control: &'a Path,
     /// Ends the work after the batch in hand.

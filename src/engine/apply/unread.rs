@@ -42,6 +42,8 @@ impl Unread {
         let model = &context.model;
         let Some(target) = only_write(model) else { return Ok(None) };
         let Some(witness) = drift::witness(connection, options).await? else { return Ok(None) };
+        // What others wrote after the backup is noted where it is written over, and so has to be seen.
+        let witness = context.backup_saw.as_ref().map(|saw| saw.oldest_open).into_iter().fold(witness, Witness::as_of);
         let Some(forms_hold) = witness.forms_hold() else { return Ok(None) };
         let expressions = model.source.filter.iter().chain(&target.matches).chain(&target.only_if);
         let calls = expressions.chain(target.sets.iter().map(|set| &set.value)).map(Expression::calls);

@@ -110,6 +110,15 @@ impl Witness {
         sqlx::query_scalar(sql).persistent(false).bind(&self.oldest_open).fetch_one(connection).await
     }
 
+    /// One that calls rows unchanged only if they also are as a snapshot saw them whose oldest open transaction was this.
+    #[must_use]
+    pub fn as_of(mut self, oldest_open: i64) -> Self {
+        if self.oldest_open.parse::<i64>().is_ok_and(|own| oldest_open < own) {
+            self.oldest_open = oldest_open.to_string();
+        }
+        self
+    }
+
     /// `age(xmin)` of a row's version must be greater than this expression for the row to be as the plan saw it.
     #[must_use]
     pub fn age(&self) -> String {

@@ -20,7 +20,8 @@ pub(super) fn ask_for_plan(pass: &mut Pass<'_>, reason: &str) {
 /// What of the script could be undone.
 fn captured(pass: &Pass<'_>) -> String {
     applying::capture(pass.run).map_or_else(String::new, |capture| {
-        format!(". Its rows of {} are captured, and can be undone one by one", capture.tables.join(", "))
+        let partial = if capture.role.is_none() { ", but for those of sessions that lose the run's setting" } else { "" };
+        format!(". Its rows of {} are captured, and can be undone one by one{partial}", capture.tables.join(", "))
     })
 }
 

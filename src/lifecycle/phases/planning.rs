@@ -13,6 +13,10 @@ use crate::protocol::{Outcome, StepReport};
 /// Said to everybody who approves a script.
 const SCRIPT_REMARK: &str = "script mode: what the script really writes is up to the script. No exact plan, no row-by-row undo, no audit entries by the operator; the way back is a restore of the backup";
 
+/// Said where a setting marks the script's sessions.
+const PARTIAL_MARK: &str = ". A session of the script that lost the setting (RESET ALL, a pooler, a driver that drops it) passes for the application's: its rows are not undone, and only the number `others` in status.result.captured shows it; \
+     a role of the script's own (capture.role) cannot be lost so";
+
 /// What script mode gives, and what it does not.
 fn remark(capture: Option<&Capture>) -> String {
     let Some(capture) = capture else { return SCRIPT_REMARK.into() };
@@ -22,8 +26,9 @@ fn remark(capture: Option<&Capture>) -> String {
     );
     format!(
         "script mode: what the script really writes is up to the script. No exact plan, no audit entries by the operator. Rows that its {sessions} insert, update or delete in {} are captured, and undone row by row; \
-         what it does to other tables, TRUNCATE and changed definitions only a restore of the backup takes back",
-        capture.tables.join(", ")
+         what it does to other tables, TRUNCATE and changed definitions only a restore of the backup takes back{}",
+        capture.tables.join(", "),
+        if capture.role.is_none() { PARTIAL_MARK } else { "" }
     )
 }
 

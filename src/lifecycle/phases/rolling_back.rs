@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// The reason with which a restore ends that would lose something else than was approved. Nothing was changed.
 const LOSS_CHANGED: &str = "LossChanged";
+/// So many tables are named in the question; the status has them all.
+const ASKED_ABOUT: usize = 10;
 
 /// Goes back: because the run failed, or because of an abort. Where the trigger is manual, a person has to say so first.
 pub(in crate::lifecycle) fn begin(pass: &mut Pass<'_>, reason: &str, message: &str) {
@@ -162,8 +164,10 @@ pub(super) fn loss_account_ended(pass: &mut Pass<'_>, ended: StepEnded) {
     if tables.is_empty() {
         return restore(pass, "NothingToLose");
     }
+    let (named, more) = tables.split_at(tables.len().min(ASKED_ABOUT));
+    let more = if more.is_empty() { String::new() } else { format!("; and {} more, in status.rollback.losses", more.len()) };
     let question =
-        format!("restore the backup, although it loses what was written since in {} table(s)? {}", tables.len(), tables.join("; "));
+        format!("restore the backup, although it loses what was written since in {} table(s)? {}{more}", tables.len(), named.join("; "));
     pass.enter(Phase::AwaitingApproval, "RestoreWouldLose", &question);
     approval::ask(pass, Subject::Restore, report.digest, question);
 }

@@ -30,7 +30,9 @@ fn the_triggers_are_on_before_the_script_and_after_the_claim_and_who_approves_re
     world.settle(60);
     let status = world.status();
     assert!(status.awaiting.unwrap().question.contains("Its rows of scenarios, app.log are captured"));
-    assert!(status.plan.unwrap().remarks[0].contains("in scenarios, app.log are captured, and undone row by row"));
+    let remark = &status.plan.as_ref().unwrap().remarks[0];
+    assert!(remark.contains("in scenarios, app.log are captured, and undone row by row"), "{remark}");
+    assert!(remark.contains("lost the setting") && remark.contains("not undone"), "{remark}");
     world.approves = true;
     assert_eq!(world.settle(200), Phase::Succeeded, "{:#?}", world.status());
     let steps: Vec<Step> = world.jobs_made.iter().map(|(step, _)| *step).collect();

@@ -249,7 +249,7 @@ fn a_restore_is_made_beside_the_database_where_that_is_possible_and_its_old_data
 #[test]
 fn a_restore_that_would_lose_something_else_by_now_is_asked_about_again() {
     let loss = |n: i32| {
-        let losses = vec![LossStatus { table: "t".into(), message: format!("{n} rows more") }];
+        let losses = vec![LossStatus { table: "t".into(), message: format!("{n} rows more"), ..LossStatus::default() }];
         Ending::Reports(Box::new(StepReport::Loss(LossReport { losses, digest: format!("sha256:{n:064}") })), Outcome::Passed, "Counted")
     };
     let mut world = restores(&["RestoreInPlace"])

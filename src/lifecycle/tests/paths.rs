@@ -95,8 +95,10 @@ fn a_failed_verification_puts_the_rows_back() {
 
 #[test]
 fn a_restore_that_would_lose_something_is_asked_for() {
-    let loss =
-        LossReport { losses: vec![LossStatus { table: "t".into(), message: "2 rows more".into() }], digest: format!("sha256:{:064}", 1) };
+    let loss = LossReport {
+        losses: vec![LossStatus { table: "t".into(), message: "2 rows more".into(), ..LossStatus::default() }],
+        digest: format!("sha256:{:064}", 1),
+    };
     let mut spec = full_spec();
     spec["rollback"] = serde_json::json!({"method": "Restore"});
     let reports = [Ending::Reports(Box::new(StepReport::Loss(loss)), Outcome::Passed, "Counted")];
@@ -108,8 +110,10 @@ fn a_restore_that_would_lose_something_is_asked_for() {
 
 #[test]
 fn a_restore_that_is_denied_leaves_the_data_and_says_what_to_do() {
-    let loss =
-        LossReport { losses: vec![LossStatus { table: "t".into(), message: "2 rows more".into() }], digest: format!("sha256:{:064}", 1) };
+    let loss = LossReport {
+        losses: vec![LossStatus { table: "t".into(), message: "2 rows more".into(), ..LossStatus::default() }],
+        digest: format!("sha256:{:064}", 1),
+    };
     let mut spec = small_spec();
     spec["rollback"] = serde_json::json!({"method": "Restore"});
     let reports = [Ending::Reports(Box::new(StepReport::Loss(loss.clone())), Outcome::Passed, "Counted")];

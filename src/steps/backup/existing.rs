@@ -192,6 +192,7 @@ fn described(
         taken_at,
         existing: true,
         tables: Vec::new(),
+        transactions: None,
         origin: Some(origin),
     }
 }

@@ -172,6 +172,7 @@ fn described(
         lsn: snapshot.lsn.clone(),
         taken_at: snapshot.taken_at,
         tables,
+        transactions: Some(snapshot.transactions.clone()),
         origin: Some(snapshot.origin.clone()),
         existing: false,
     }

@@ -5,13 +5,14 @@ use super::error::BackupError;
 use crate::api::spec::Scope;
 use crate::postgres::origin::Origin;
 use crate::postgres::table_sums::{self, TableName, TableSum};
+use crate::postgres::transactions::{self, SeenTransactions};
 use crate::postgres::{ServerFacts, database_id, describe, facts, sqlstate};
 use crate::steps::StepContext;
 use crate::steps::run_tables;
 use crate::steps::session::Session;
 use jiff::Timestamp;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use sqlx::{Connection as _, Row as _};
 use std::collections::BTreeMap;
 
 /// What a new database must be made with, and what it sets. Settings of an application's own (`app.key`) may be secrets.
@@ -57,6 +58,8 @@ pub(super) struct Snapshot {
     pub id: String,
     /// Position in the write-ahead log.
     pub lsn: String,
+    /// The transactions that it sees.
+    pub transactions: SeenTransactions,
     /// When it was taken, by the server's clock.
     pub taken_at: Timestamp,
     /// The server.
@@ -81,7 +84,7 @@ impl Snapshot {
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}; SET LOCAL idle_in_transaction_session_timeout = 0",
             table_sums::SETTINGS
         );
-        sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut connection).await?;
+        let mut transactions = transactions::begin(&mut connection, &begin).await?;
         let server = facts(&mut connection).await?;
         let origin = Origin::read(&mut connection).await?;
         let row = sqlx::query(
@@ -95,6 +98,8 @@ impl Snapshot {
         let roles: Vec<String> = sqlx::query_scalar(ROLES).fetch_all(&mut connection).await?;
         let (tables, others) = tables(context, &mut connection).await?;
         hold(&mut connection, &tables).await?;
+        let names: Vec<&str> = tables.iter().map(|table| table.quoted.as_str()).collect();
+        transactions.storage = transactions::storage(&mut connection, &names).await?;
         let estimated = (context.input.spec.backup.scope == Scope::Tables).then_some(tables.as_slice());
         let estimate_bytes = run_tables::dump_estimate(&mut connection, estimated).await?;
         Ok(Self {
@@ -102,6 +107,7 @@ impl Snapshot {
             others,
             id: row.try_get("id")?,
             lsn: row.try_get("lsn")?,
+            transactions,
             taken_at: Timestamp::from_microsecond(micros).unwrap_or_else(|_| Timestamp::now()),
             server,
             origin,

@@ -3,6 +3,7 @@
 use crate::api::spec::{Compression, DumpFormat, Scope};
 use crate::postgres::origin::Origin;
 use crate::postgres::table_sums::TableSum;
+use crate::postgres::transactions::SeenTransactions;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -55,6 +56,9 @@ pub struct Manifest {
     pub existing: bool,
     /// Every table with its sum.
     pub tables: Vec<TableSum>,
+    /// The transactions that the snapshot saw: by them rows are known that were written since. Backups of former releases have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transactions: Option<SeenTransactions>,
     /// What a server must be like for the dump to fit it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,

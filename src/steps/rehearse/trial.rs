@@ -67,6 +67,7 @@ pub(super) async fn apply(
             spec: &spec,
             plan,
             plan_file,
+            backup_saw: None,
             // Settings of the pod are for the database itself.
             control: Path::new(""),
             stop: &context.stop,

@@ -1,6 +1,7 @@
 //! The cases. The name of a test is the sentence that it proves.
 
 pub mod approvals;
+mod backups;
 mod decisions;
 mod deletion;
 mod full_volume;
