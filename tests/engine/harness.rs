@@ -2,7 +2,7 @@
 
 use crate::server::Server;
 use backfill_operator::api::duration;
-use backfill_operator::api::spec::{AddedColumn, Samples, SqlBackfill, TlsMode};
+use backfill_operator::api::spec::{AddedColumn, BatchRows, Samples, SqlBackfill, TlsMode};
 use backfill_operator::api::status::{PlanStatus, ResultStatus};
 use backfill_operator::engine::apply::{self, ApplyError, ApplyOptions, Ending, Observer, Retries};
 use backfill_operator::engine::connector::{ConnectRefused, Connector};

@@ -11,6 +11,7 @@ use crate::steps::StepContext;
 use crate::steps::run_tables;
 use crate::steps::session::Session;
 use jiff::Timestamp;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Row as _};
 use std::collections::BTreeMap;
