@@ -8,36 +8,38 @@ impl Change {
     /// those of the moment of apply, only which row it is.
     #[must_use]
     pub fn hash(&self, model: &Model) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new();
-        let Some(write) = model.writes.get(self.write) else { return hasher.finalize() };
-        frame(&mut hasher, Some(&write.table.quoted()));
-        hasher.update(match self.kind {
-            Kind::Update => b"U",
-            Kind::Insert => b"I",
-            Kind::Delete => b"D",
+        let mut bytes = Vec::new();
+        let Some(write) = model.writes.get(self.write) else { return blake3::hash(&bytes) };
+        let values = self.old.iter().chain(&self.new).flatten().map(String::len).sum::<usize>();
+        bytes.reserve(values + ROOM);
+        frame(&mut bytes, Some(&write.table.quoted()));
+        bytes.push(match self.kind {
+            Kind::Update => b'U',
+            Kind::Insert => b'I',
+            Kind::Delete => b'D',
         });
-        hasher.update(&(self.key.len() as u64).to_be_bytes());
+        bytes.extend((self.key.len() as u64).to_be_bytes());
         for part in &self.key {
-            frame(&mut hasher, Some(part));
+            frame(&mut bytes, Some(part));
         }
         if !model.recompute {
-            self.hash_values(write, &mut hasher);
+            self.frame_values(write, &mut bytes);
         }
-        hasher.finalize()
+        blake3::hash(&bytes)
     }
 
-    fn hash_values(&self, write: &Target, hasher: &mut blake3::Hasher) {
+    fn frame_values(&self, write: &Target, bytes: &mut Vec<u8>) {
         if self.kind == Kind::Delete {
             for (column, old) in write.keeps.iter().zip(&self.old) {
-                frame(hasher, Some(&column.name));
-                frame(hasher, old.as_deref());
+                frame(bytes, Some(&column.name));
+                frame(bytes, old.as_deref());
             }
             return;
         }
         for (n, set) in write.sets.iter().enumerate().filter(|(_, set)| !set.value.is_at_apply()) {
-            frame(hasher, Some(&set.column.name));
-            frame(hasher, self.old.get(n).and_then(Option::as_deref));
-            frame(hasher, self.new.get(n).and_then(Option::as_deref));
+            frame(bytes, Some(&set.column.name));
+            frame(bytes, self.old.get(n).and_then(Option::as_deref));
+            frame(bytes, self.new.get(n).and_then(Option::as_deref));
         }
     }
 }
@@ -47,28 +49,30 @@ impl Judged {
     /// the hashes of the changes, for the digest.
     #[must_use]
     pub fn fingerprint(&self, model: &Model, key: &Key) -> (i64, Vec<blake3::Hash>) {
-        let mut hasher = blake3::Hasher::new();
-        for part in key {
-            frame(&mut hasher, Some(part));
-        }
         let changes: Vec<blake3::Hash> = self.changes.iter().map(|change| change.hash(model)).collect();
-        for change in &changes {
-            hasher.update(change.as_bytes());
+        let mut bytes = Vec::with_capacity(ROOM);
+        for part in key {
+            frame(&mut bytes, Some(part));
         }
-        let mut bytes = [0; 8];
-        hasher.finalize_xof().fill(&mut bytes);
-        (i64::from_be_bytes(bytes), changes)
+        for change in &changes {
+            bytes.extend(change.as_bytes());
+        }
+        let first = blake3::hash(&bytes).as_bytes().first_chunk::<8>().copied().unwrap_or_default();
+        (i64::from_be_bytes(first), changes)
     }
 }
 
+/// For names, lengths and keys; more grows.
+const ROOM: usize = 256;
+
 /// Length first, so that no two lists of texts hash alike; NULL is not the empty text.
-fn frame(hasher: &mut blake3::Hasher, text: Option<&str>) {
+fn frame(bytes: &mut Vec<u8>, text: Option<&str>) {
     match text {
-        None => {
-            hasher.update(&[0]);
-        }
+        None => bytes.push(0),
         Some(text) => {
-            hasher.update(&[1]).update(&(text.len() as u64).to_be_bytes()).update(text.as_bytes());
+            bytes.push(1);
+            bytes.extend((text.len() as u64).to_be_bytes());
+            bytes.extend(text.as_bytes());
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Called by `steps`, each function with a connection in its hand. May know `api` and `protocol`; knows neither
 //! Kubernetes nor where a connection's password came from.
 
+mod answer;
 pub mod apply;
 pub mod capture;
 pub mod catalog;

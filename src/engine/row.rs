@@ -1,13 +1,12 @@
 //! One source row, judged: what would be written for it, and the fingerprint of that.
 
+use super::answer::Answer;
 use super::model::{Model, Target, WriteAction};
 use super::query::{Question, WriteColumns, updates_existing};
 use crate::api::spec::ConflictMode;
 use futures::TryStreamExt as _;
-use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use thiserror::Error;
 
 /// A key: one text a column.
@@ -163,18 +162,18 @@ impl Judged {
     ///
     /// # Errors
     /// [`RowError`].
-    pub fn see(&mut self, model: &Model, question: &Question, row: &PgRow) -> Result<(), RowError> {
+    pub fn see(&mut self, model: &Model, question: &Question, row: &impl Answer) -> Result<(), RowError> {
         let first = self.many.is_empty();
-        let many = texts(row, &question.many)?;
+        let many = row.texts(&question.many)?;
         if self.many.contains(&many) {
-            return Err(RowError::NotUnique(not_unique(model, &texts(row, &question.key)?, &many)));
+            return Err(RowError::NotUnique(not_unique(model, &row.texts(&question.key)?, &many)));
         }
-        self.audit_fits = row.try_get(question.audit_fits)?;
+        self.audit_fits = row.flag(question.audit_fits)? == Some(true);
         if let Some(version) = question.version {
-            self.version = row.try_get(version)?;
-            self.audit_before = values(row, &question.audit_before)?;
+            self.version = row.text(version)?.map(str::to_owned);
+            self.audit_before = row.values(&question.audit_before)?;
         }
-        if row.try_get::<Option<bool>, _>(question.joined)? == Some(true) {
+        if row.flag(question.joined)? == Some(true) {
             for (index, (write, columns)) in model.writes.iter().zip(&question.writes).enumerate() {
                 if let Some(columns) = columns.as_ref().filter(|_| first || !write.per_source) {
                     self.see_write(row, model, index, columns, question)?;
@@ -185,9 +184,16 @@ impl Judged {
         Ok(())
     }
 
-    fn see_write(&mut self, row: &PgRow, model: &Model, index: usize, columns: &WriteColumns, question: &Question) -> Result<(), RowError> {
+    fn see_write(
+        &mut self,
+        row: &impl Answer,
+        model: &Model,
+        index: usize,
+        columns: &WriteColumns,
+        question: &Question,
+    ) -> Result<(), RowError> {
         let Some(write) = model.writes.get(index) else { return Ok(()) };
-        let (found, holds): (Option<bool>, Option<bool>) = (row.try_get(columns.found)?, row.try_get(columns.holds)?);
+        let (found, holds) = (row.flag(columns.found)?, row.flag(columns.holds)?);
         // Without a target there is no row of the lateral, and so no answer.
         let (Some(found), Some(true)) = (found, holds) else { return Ok(()) };
         self.applies = true;
@@ -196,32 +202,32 @@ impl Judged {
             (WriteAction::Insert(_), false) => Kind::Insert,
             (WriteAction::Insert(ConflictMode::Skip), true) => return Ok(()),
             (WriteAction::Insert(ConflictMode::Fail), true) => {
-                let (key, source_key) = (show(&texts(row, &columns.key)?), show(&texts(row, &question.key)?));
+                let (key, source_key) = (show(&row.texts(&columns.key)?), show(&row.texts(&question.key)?));
                 return Err(RowError::InsertConflict { table: write.table.display(), key, source_key });
             }
             (WriteAction::Update | WriteAction::Insert(ConflictMode::Update), _) => Kind::Update,
         };
-        if let Some(by) = columns.referred.map(|at| row.try_get::<Option<String>, _>(at)).transpose()?.flatten() {
-            return Err(RowError::Referred { table: write.table.display(), key: show(&texts(row, &columns.key)?), by });
+        if let Some(by) = columns.referred.map(|at| row.text(at)).transpose()?.flatten() {
+            return Err(RowError::Referred { table: write.table.display(), key: show(&row.texts(&columns.key)?), by: by.to_owned() });
         }
         for (of, at) in &columns.captured {
-            if let (Some(target), Some(rows)) = (model.writes.get(*of), row.try_get::<Option<&str>, _>(*at)?) {
+            if let (Some(target), Some(rows)) = (model.writes.get(*of), row.text(*at)?) {
                 self.see_captured(model, *of, target, rows)?;
                 // Of a foreign key whose default is the deleted row itself nothing changes, and it holds the row.
                 let stays = |change: &Change| change.write == *of && !change.is_needed(target);
                 if self.changes.iter().any(stays) {
-                    let (table, key) = (write.table.display(), show(&texts(row, &columns.key)?));
+                    let (table, key) = (write.table.display(), show(&row.texts(&columns.key)?));
                     return Err(RowError::Referred { table, key, by: target.table.display() });
                 }
             }
         }
-        let new = values(row, &columns.new)?;
-        let old = if kind == Kind::Insert { Vec::new() } else { values(row, &columns.old)? };
+        let new = row.values(&columns.new)?;
+        let old = if kind == Kind::Insert { Vec::new() } else { row.values(&columns.old)? };
         if kind == Kind::Update && !differs(write, &old, &new) {
             return Ok(());
         }
-        let version = columns.version.filter(|_| kind != Kind::Insert).map(|at| row.try_get(at)).transpose()?.flatten();
-        self.changes.push(Change { write: index, kind, key: texts(row, &columns.key)?, version, old, new });
+        let version = columns.version.filter(|_| kind != Kind::Insert).map(|at| row.text(at)).transpose()?.flatten().map(str::to_owned);
+        self.changes.push(Change { write: index, kind, key: row.texts(&columns.key)?, version, old, new });
         if !columns.captured.is_empty() {
             self.let_go_what_goes(model);
         }
@@ -315,22 +321,6 @@ fn not_unique(model: &Model, key: &[String], many: &[String]) -> String {
     let suspects: Vec<String> = joins.chain(writes).collect();
     let of = if many.is_empty() { String::new() } else { format!(" with {}", show(many)) };
     format!("more than one row is found for the source row {}{of} where at most one may be: by {}", show(key), suspects.join(" or by "))
-}
-
-/// Texts that are never NULL: keys.
-///
-/// # Errors
-/// Those of the driver.
-pub fn texts(row: &PgRow, columns: &Range<usize>) -> Result<Vec<String>, sqlx::Error> {
-    columns.clone().map(|at| Ok(row.try_get::<Option<String>, _>(at)?.unwrap_or_default())).collect()
-}
-
-/// Texts.
-///
-/// # Errors
-/// Those of the driver.
-pub fn values(row: &PgRow, columns: &Range<usize>) -> Result<Vec<Option<String>>, sqlx::Error> {
-    columns.clone().map(|at| row.try_get(at)).collect()
 }
 
 /// A key for people: `17`, or `acme/17` where it has several columns.

@@ -58,8 +58,7 @@ impl Sensitive {
             let Some(text) = new.as_deref().filter(|_| self.columns.contains(&set.column.name)) else { continue };
             let (redacted, rules): (Cow<'_, str>, Vec<&str>) = if self.on_match == OnMatch::Redact {
                 let is_json = matches!(set.column.base_type.as_str(), "json" | "jsonb");
-                let (redacted, rules) = self.scanner.redact(text, is_json);
-                (redacted.into(), rules)
+                self.scanner.redact(text, is_json)
             } else {
                 (text.into(), self.scanner.rules_found(text))
             };

@@ -92,6 +92,7 @@ pub(super) fn plan(error: &PlanError) -> StepEnd {
         PlanError::Row(error) => row(error),
         PlanError::File(error) => file(error),
         PlanError::Database(error) => database(error),
+        PlanError::TooSlow { .. } => StepEnd::bare(Outcome::Lost, "StatementCancelled", error.to_string()),
         PlanError::Stopped => StepEnd::bare(Outcome::Stopped, "Stopped", error.to_string()),
         PlanError::NotGoodEnough { source, plan } => {
             let report = StepReport::Plan(PlanReport { plan: (**plan).clone() });

@@ -3,7 +3,6 @@
 use crate::harness::{Bench, Direct};
 use backfill_operator::engine::connector::{ConnectRefused, Connector};
 use backfill_operator::engine::plan::{self, PlanError, PlanOptions};
-use backfill_operator::postgres::sqlstate;
 use sqlx::{Executor as _, PgConnection};
 
 #[tokio::test]
@@ -64,9 +63,17 @@ async fn a_plan_that_takes_too_long_is_ended_by_the_statement_timeout() {
     let options = PlanOptions { run_uid: &bench.run.uid, path: &path, range: 100, samples: &bench.spec.samples, sensitive: None };
     let begun = std::time::Instant::now();
     let error = plan::plan(&mut connection, &model, options, |_, _| true).await.unwrap_err();
-    let PlanError::Database(error) = &error else { panic!("{error}") };
-    assert_eq!(sqlstate(error).as_deref(), Some("57014"));
+    let PlanError::TooSlow { patience } = &error else { panic!("{error}") };
+    assert_eq!(patience.as_millis(), 200);
+    assert!(error.to_string().contains("no further rows within 200ms (spec.database.statementTimeout)"), "{error}");
     assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    // The server finds out that nobody waits any more, and stops, too.
+    drop(connection);
+    let copies = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE 'COPY%'";
+    while bench.number(copies).await > 0 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "the server still copies");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test]

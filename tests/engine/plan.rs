@@ -194,3 +194,46 @@ async fn errors_of_expressions_name_their_place_and_hold_no_values() {
     let error = bench.plan_by(10).await.unwrap_err();
     assert!(!error.to_string().contains("Pr\u{fc}fe"), "{error}");
 }
+
+#[tokio::test]
+async fn values_and_comments_cannot_end_the_copy_that_a_plan_is_read_by() {
+    let hostile = r#"it's) TO STDOUT; DROP TABLE n; -- $q$ \ " /*"#;
+    let bench = Bench::new(
+        &format!("CREATE TABLE n (id int PRIMARY KEY, v text); INSERT INTO n SELECT g, $${hostile}$$ FROM generate_series(1, 3) g"),
+        &format!(
+            "{{source: {{table: n, where: \"s.v = param.old -- as it was\"}}, parameters: {{old: {{sql: {}, type: text}}}},
+              writes: [{{set: {{v: \"param.old || '!' -- louder\"}}}}]}}",
+            serde_json::to_string(&format!("$x${hostile}$x$")).unwrap()
+        ),
+    )
+    .await;
+    let plan = bench.plan().await;
+    assert_eq!((plan.matching, plan.will_write, plan.scanned), (3, 3, 3));
+    assert_eq!(plan.parameters[0].value.as_deref(), Some(hostile));
+    assert_eq!(bench.number("SELECT count(*) FROM n").await, 3);
+}
+
+#[tokio::test]
+async fn an_empty_answer_and_rows_larger_than_a_chunk_are_planned() {
+    let bench = Bench::new(
+        "CREATE TABLE n (id int PRIMARY KEY, v text, w text); CREATE TABLE parts (id int PRIMARY KEY, n int, v text);
+         INSERT INTO n SELECT g, CASE WHEN g % 7 = 0 THEN repeat('\u{e4}', 700000) ELSE 'x' END FROM generate_series(1, 1200) g WHERE g < 20 OR g > 600;
+         INSERT INTO parts SELECT g, 1 + g % 2, 'p' FROM generate_series(1, 1500) g",
+        "{source: {table: n, where: s.id < 20}, writes: [{set: {w: \"left(s.v, 5)\"}}]}",
+    )
+    .await;
+    let large = bench.plan().await;
+    assert_eq!((large.matching, large.will_write), (19, 19));
+    let mut all = bench;
+    all.spec.source.filter = None;
+    let plan = all.plan().await;
+    assert_eq!((plan.matching, plan.will_write), (619, 619));
+    all.spec.source.filter = Some("s.id < 0".into());
+    assert_eq!(all.plan().await.matching, 0);
+    // One source row whose rows fill more than a chunk stays together.
+    let many = "{table: n, where: s.id <= 2, joins: [{as: p, table: parts, match: p.n = s.id, rows: Many}]}";
+    all.spec.source = serde_yaml_ng::from_str(many).unwrap();
+    all.spec.writes = serde_yaml_ng::from_str("[{table: parts, match: t.id = p.id, set: {v: \"'q'\"}}]").unwrap();
+    let plan = all.plan().await;
+    assert_eq!((plan.matching, plan.will_write, plan.writes[0].updates), (2, 2, 1500));
+}

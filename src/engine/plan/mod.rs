@@ -1,9 +1,11 @@
 //! The plan: which rows would be written and to what, found out without writing anything.
 //!
-//! One READ ONLY, REPEATABLE READ transaction. A cursor yields the answers of the very SELECT that apply asks, in key
+//! One READ ONLY, REPEATABLE READ transaction. A stream yields the answers of the very SELECT that apply asks, in key
 //! order; chunks of them are assessed side by side, and taken in order into ranges. Memory does not grow with the table.
 
+mod answers;
 mod assess;
+mod borrowed;
 mod closing;
 mod digest;
 mod file;
@@ -24,9 +26,10 @@ pub use witness::{Seen, Witness};
 
 use super::model::Model;
 use super::query::{self, Moment, Rows};
-use super::row::{Kind, RowError, show};
+use super::row::{RowError, show};
 use super::secrets::RuleError;
 use super::sensitive::{Found, Sensitive};
+use crate::api::duration;
 use crate::api::spec::{OnMatch, Samples, SensitiveData};
 use crate::api::status::{FindingStatus, PlanStatus, PlannedWrites};
 use assess::{Assessed, Assessor, Verdict, Writing};
@@ -37,7 +40,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use validate::{Rules, Tally};
 
@@ -88,6 +91,14 @@ pub enum PlanError {
     /// The rules for secrets are none.
     #[error(transparent)]
     Rule(#[from] RuleError),
+    /// The server is too slow.
+    #[error(
+        "planning failed: no further rows within {} (spec.database.statementTimeout): raise it, or narrow source.where", duration::display(*patience)
+    )]
+    TooSlow {
+        /// For so long it was waited.
+        patience: Duration,
+    },
     /// Stopped.
     #[error("planning was stopped")]
     Stopped,
@@ -128,16 +139,19 @@ pub async fn plan(
     let mut model = model.clone();
     let parameters = parameters::take(&mut transaction, &mut model).await?;
     let question = query::question(&model, Rows::All, Moment::Plan);
-    // The whole answer is wanted, not its beginning.
-    sqlx::query("SET LOCAL cursor_tuple_fraction = 1.0").persistent(false).execute(&mut *transaction).await?;
+    // One process of the server is as fast as what is done with its rows here, and two would take more from the application.
+    sqlx::query("SET LOCAL max_parallel_workers_per_gather = 0").persistent(false).execute(&mut *transaction).await?;
     let findings = findings::of(&mut transaction, &model, &question).await?;
     let rules = Rules::of(&model)?;
     let sensitive = Sensitive::of(options.sensitive)?;
-    let assessor = Arc::new(Assessor { model, question, rules, sensitive, shown: AtomicBool::new(false) });
+    // A source row is written once by its own key; what is found in another way has to be remembered.
+    let sure = model.writes.len() == 1 && model.writes.iter().all(super::model::Target::is_own_row) && !model.has_many();
+    let taken = (!sure).then(|| model.writes.iter().map(|write| model.taken_by(write)).collect());
+    let assessor = Arc::new(Assessor { model, question, rules, sensitive, taken, shown: AtomicBool::new(false) });
     let mut planner = Planner::new(Arc::clone(&assessor), options)?;
     planner.counts.parameters = parameters;
     let read = read::read(&mut transaction, assessor, |chunk| {
-        chunk.into_iter().try_for_each(|row| planner.take(row))?;
+        planner.take(chunk)?;
         let done = planner.counts.matching;
         if progress(done, findings.estimate.max(done)) { Ok(()) } else { Err(PlanError::Stopped) }
     })
@@ -176,8 +190,6 @@ struct Planner<'a> {
     closing: Closing,
     tally: Tally,
     once: Option<Once>,
-    /// What each write takes of its row for itself.
-    taken: Vec<Vec<String>>,
     /// What each write does, by action.
     writes: Vec<[i64; 3]>,
     /// Findings of each rule for secrets.
@@ -194,12 +206,9 @@ impl<'a> Planner<'a> {
     fn new(with: Arc<Assessor>, options: PlanOptions<'a>) -> Result<Self, PlanError> {
         let closing = Closing::begin(PlanFile::create(options.path, options.run_uid)?);
         let tally = Tally::of(&with.rules);
-        // A source row is written once by its own key; what is found in another way has to be remembered.
-        let sure = with.model.writes.len() == 1 && with.model.writes.iter().all(super::model::Target::is_own_row) && !with.model.has_many();
-        let once = (!sure).then(|| Once::new(&options.path.with_extension("once")));
+        let once = with.taken.as_ref().map(|_| Once::new(&options.path.with_extension("once")));
         let writes = vec![[0; 3]; with.model.writes.len()];
         let (counts, range, hashes) = (PlanStatus::default(), PlannedRange::default(), Vec::new());
-        let taken = with.model.writes.iter().map(|write| with.model.taken_by(write)).collect();
         Ok(Self {
             with,
             options,
@@ -209,7 +218,6 @@ impl<'a> Planner<'a> {
             closing,
             tally,
             once,
-            taken,
             writes,
             by_rule: BTreeMap::new(),
             witness: None,
@@ -217,60 +225,59 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn take(&mut self, row: Assessed) -> Result<(), PlanError> {
-        self.counts.matching += 1;
-        match row.verdict {
-            Verdict::Lost => self.counts.lost += 1,
-            Verdict::NoMatch => self.counts.no_match += 1,
-            Verdict::AlreadyDone => self.counts.already_done += 1,
-            Verdict::Invalid(violations) => {
-                self.counts.invalid += 1;
-                let with = Arc::clone(&self.with);
-                self.tally.add(&with.rules, &row.key, violations)?;
-            }
-            Verdict::Sensitive(found) => {
-                let fails = self.options.sensitive.is_some_and(|sensitive| sensitive.on_match == OnMatch::Fail);
-                if let Some(Found { table, column, rule }) = found.first().cloned().filter(|_| fails) {
-                    return Err(PlanError::Sensitive { table, column, rule, key: show(&row.key) });
+    fn take(&mut self, chunk: Assessed) -> Result<(), PlanError> {
+        for (all, writes) in self.writes.iter_mut().zip(&chunk.writes) {
+            all.iter_mut().zip(writes).for_each(|(all, some)| *all += some);
+        }
+        let (mut keys, mut hashes, mut marks) = (chunk.keys.into_iter(), chunk.hashes.iter(), chunk.marks.into_iter());
+        for verdict in chunk.verdicts {
+            self.counts.matching += 1;
+            match verdict {
+                Verdict::Lost => self.counts.lost += 1,
+                Verdict::NoMatch => self.counts.no_match += 1,
+                Verdict::AlreadyDone => self.counts.already_done += 1,
+                Verdict::Invalid(key, violations) => {
+                    self.counts.invalid += 1;
+                    let with = Arc::clone(&self.with);
+                    self.tally.add(&with.rules, &key, violations)?;
                 }
-                self.counts.skipped_sensitive += 1;
-                self.found(&row.key, &found);
+                Verdict::Sensitive(key, found) => {
+                    let fails = self.options.sensitive.is_some_and(|sensitive| sensitive.on_match == OnMatch::Fail);
+                    if let Some(Found { table, column, rule }) = found.first().cloned().filter(|_| fails) {
+                        return Err(PlanError::Sensitive { table, column, rule, key: show(&key) });
+                    }
+                    self.counts.skipped_sensitive += 1;
+                    self.found(&key, &found);
+                }
+                Verdict::Write(writing) => {
+                    let number = u64::try_from(self.counts.will_write).unwrap_or(0);
+                    if let Some(once) = &mut self.once {
+                        marks.by_ref().take(writing.marks).try_for_each(|mark| once.add(mark, number))?;
+                    }
+                    self.hashes.extend(hashes.by_ref().take(writing.changes));
+                    let question = &self.with.question;
+                    let columns = question.key.len() + question.winner.len();
+                    self.write(keys.by_ref().take(columns), &writing)?;
+                }
             }
-            Verdict::Write(writing) => self.write(row.key, row.winner, &writing)?,
         }
         Ok(())
     }
 
-    fn write(&mut self, key: Vec<String>, winner: Vec<String>, writing: &Writing) -> Result<(), PlanError> {
-        let number = u64::try_from(self.counts.will_write).unwrap_or(0);
-        let changes = &writing.judged.changes;
-        self.hashes.extend(&writing.hashes);
-        for change in changes {
-            let Some(write) = self.with.model.writes.get(change.write) else { continue };
-            if let Some(once) = &mut self.once {
-                for part in self.taken.get(change.write).into_iter().flatten() {
-                    once.add(write.table.oid, &change.key, part, number)?;
-                }
-            }
-            if let Some([updates, inserts, deletes]) = self.writes.get_mut(change.write) {
-                match change.kind {
-                    Kind::Update => *updates += 1,
-                    Kind::Insert => *inserts += 1,
-                    Kind::Delete => *deletes += 1,
-                }
-            }
-        }
+    fn write(&mut self, key: impl Iterator<Item = String>, writing: &Writing) -> Result<(), PlanError> {
+        let place = self.range.len();
+        self.range.add(key, writing.fingerprint, writing.changes, writing.bytes);
         self.counts.will_write += 1;
-        if changes.len() > self.heaviest.as_ref().map_or(WRITES_MAX, |(_, most)| *most) {
-            self.heaviest = Some((show(&key), changes.len()));
+        if writing.changes > self.heaviest.as_ref().map_or(WRITES_MAX, |(_, most)| *most) {
+            self.heaviest = Some((show(&self.key(place)), writing.changes));
         }
         if !writing.found.is_empty() {
-            self.range.redact.push(i32::try_from(self.range.len()).unwrap_or(i32::MAX));
-            self.found(&key, &writing.found);
+            self.range.redact.push(i32::try_from(place).unwrap_or(i32::MAX));
+            self.found(&self.key(place), &writing.found);
         }
         let Samples { show, count } = self.options.samples;
         if self.counts.will_write <= i64::from(*count) {
-            let (shown, sensitive) = sample::sample(&self.with.model, &key, changes, *show);
+            let (shown, sensitive) = sample::sample(&self.with.model, &self.key(place), &writing.shown, *show);
             self.counts.sample.extend(shown);
             // Of all rows, where all are searched; else of those that are shown.
             self.counts.sensitive += i64::from(sensitive && self.options.sensitive.is_none());
@@ -278,8 +285,12 @@ impl<'a> Planner<'a> {
             // Once: a write a row would take the rules' cache line from the threads that assess.
             self.with.shown.store(true, Ordering::Relaxed);
         }
-        self.range.add(key.into_iter().chain(winner), writing.fingerprint, changes.len(), writing.bytes);
         if self.range.is_full(self.options.range.max(1)) { self.close() } else { Ok(()) }
+    }
+
+    /// The source key of a row of the range at hand.
+    fn key(&self, place: usize) -> Vec<String> {
+        self.range.key(place, self.with.question.key.len())
     }
 
     /// Counts a row with findings, and names the first of them.

@@ -11,8 +11,10 @@ const IN_MEMORY: usize = 1 << 18;
 /// Into so many files the rest goes, by the first bits: each is small enough to be sorted in memory.
 const BUCKETS: usize = 256;
 
-/// A write: hash of the target row's table and key, and number of the planned source row.
-type Entry = (u128, u64);
+/// Hash of a target row's table and key, and of what is taken of it.
+pub(super) type Mark = u128;
+/// A write: its mark, and the number of the planned source row.
+type Entry = (Mark, u64);
 const ENTRY_BYTES: usize = 24;
 
 /// The writes so far.
@@ -30,17 +32,9 @@ impl Once {
         Self { folder: folder.to_owned(), recent: Vec::new(), buckets: Vec::new(), limit: IN_MEMORY }
     }
 
-    /// Remembers that a source row writes this part of the row with this table and key.
-    pub(super) fn add(&mut self, table: i64, key: &[String], part: &str, source: u64) -> Result<(), PlanFileError> {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&table.to_be_bytes());
-        for part in key {
-            hasher.update(&(part.len() as u64).to_be_bytes()).update(part.as_bytes());
-        }
-        hasher.update(part.as_bytes());
-        let mut bytes = [0; 16];
-        hasher.finalize_xof().fill(&mut bytes);
-        self.recent.push((u128::from_be_bytes(bytes), source));
+    /// Remembers that a source row takes what has this mark.
+    pub(super) fn add(&mut self, mark: Mark, source: u64) -> Result<(), PlanFileError> {
+        self.recent.push((mark, source));
         if self.recent.len() < self.limit { Ok(()) } else { self.spill() }
     }
 
@@ -97,6 +91,17 @@ impl Drop for Once {
     }
 }
 
+/// The mark of this part of the row with this table and key.
+pub(super) fn mark(table: i64, key: &[String], part: &str) -> Mark {
+    let mut bytes = table.to_be_bytes().to_vec();
+    for part in key {
+        bytes.extend((part.len() as u64).to_be_bytes());
+        bytes.extend(part.as_bytes());
+    }
+    bytes.extend(part.as_bytes());
+    u128::from_be_bytes(blake3::hash(&bytes).as_bytes().first_chunk().copied().unwrap_or_default())
+}
+
 fn repeated(mut entries: Vec<Entry>) -> Option<(u64, u64)> {
     entries.sort_unstable();
     entries.windows(2).find_map(|pair| match pair {
@@ -111,13 +116,13 @@ fn io(path: &Path, source: std::io::Error) -> PlanFileError {
 
 #[cfg(test)]
 mod tests {
-    use super::Once;
+    use super::{Once, mark};
 
     fn once(folder: &std::path::Path, limit: usize, keys: impl Iterator<Item = u64>) -> (Option<(u64, u64)>, bool) {
         let mut once = Once::new(&folder.join("once"));
         once.limit = limit;
         for (n, key) in keys.enumerate() {
-            once.add(7, &[key.to_string()], "", n as u64).unwrap();
+            once.add(mark(7, &[key.to_string()], ""), n as u64).unwrap();
         }
         let spilled = folder.join("once").exists();
         (once.twice().unwrap(), spilled)

@@ -1,5 +1,6 @@
 //! JSON Schema over the values of source rows. Nothing is fetched: a schema that refers elsewhere is refused.
 
+use super::borrowed::{Borrowed, InText};
 use crate::api::spec::OnInvalid;
 use crate::api::status::InvalidStatus;
 use crate::engine::model::{Model, Rule};
@@ -51,6 +52,8 @@ pub enum ValidationError {
 #[derive(Debug)]
 pub struct Rules {
     rules: Vec<(Rule, Validator)>,
+    /// The same, for values that are only looked at.
+    quick: Vec<Validator<InText>>,
 }
 
 /// What is wrong with a value, by one rule.
@@ -74,13 +77,19 @@ impl Rules {
                 .map(|validator| (rule.clone(), validator))
                 .map_err(|error| ValidationError::SchemaInvalid { rule: rule.name.clone(), message: error.to_string() })
         };
-        Ok(Self { rules: model.rules.iter().map(compile).collect::<Result<_, _>>()? })
+        let rules = model.rules.iter().map(compile).collect::<Result<_, _>>()?;
+        let quick = model.rules.iter().map(|rule| jsonschema::options_for().with_draft(Draft::Draft202012).build(&rule.schema).ok());
+        Ok(Self { rules, quick: quick.collect::<Option<_>>().unwrap_or_default() })
     }
 
     /// Judges a row by all rules: the first violation of each. SQL NULL is judged as JSON null.
     pub fn judge<'v>(&self, values: impl IntoIterator<Item = Option<&'v str>>) -> Vec<Violation> {
         let mut violations = Vec::new();
         for (index, ((_, validator), text)) in self.rules.iter().zip(values).enumerate() {
+            let read = || text.map_or(Ok(Borrowed::Null), serde_json::from_str).unwrap_or(Borrowed::Null);
+            if self.quick.get(index).is_some_and(|quick| quick.is_valid(&read())) {
+                continue;
+            }
             let value = text.map_or(Ok(Value::Null), serde_json::from_str).unwrap_or(Value::Null);
             if validator.is_valid(&value) {
                 continue;

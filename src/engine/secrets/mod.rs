@@ -13,6 +13,7 @@ mod scanner;
 mod speed;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use scanner::{Finding, RuleError, Scanner, check};
 
@@ -21,5 +22,5 @@ pub use scanner::{Finding, RuleError, Scanner, check};
 #[must_use]
 pub fn redact(text: &str) -> (String, bool) {
     let (shown, rules) = Scanner::standard().redact(text, leaves::is_document(text));
-    (shown, !rules.is_empty())
+    (shown.into_owned(), !rules.is_empty())
 }

@@ -8,11 +8,16 @@ use std::sync::OnceLock;
 /// A compiled rule may take so many bytes; a few of the standard ones need more than the default of the crate.
 const SIZE_LIMIT: usize = 32 << 20;
 
+/// Between a name and what assigns: an `s`, two quotes or brackets, and three blanks of at most three bytes.
+const BETWEEN: usize = 1 + 2 + 3 * 3;
+
 /// How a rule's expression is written down.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pattern {
     /// As it is.
     Whole(&'static str),
+    /// As it is; the keyword ends a name, and what assigns (`=` or `:`) stands behind it, with at most [`BETWEEN`] bytes in between.
+    Assigned(&'static str),
     /// The shape of a value that looks like many others: a finding only where it is assigned to something that one of the
     /// rule's keywords names.
     Named(&'static str),
@@ -76,6 +81,8 @@ pub(super) const fn rule(
 pub(super) struct Ready {
     pub(super) name: String,
     pub(super) keywords: Vec<String>,
+    /// Its keyword is followed by what assigns.
+    assigned: bool,
     source: String,
     judge: Judge,
     compiled: OnceLock<Option<Regex>>,
@@ -84,20 +91,28 @@ pub(super) struct Ready {
 impl Ready {
     pub(super) fn of(rule: &Rule) -> Self {
         let source = match rule.pattern {
-            Pattern::Whole(pattern) => pattern.to_owned(),
+            Pattern::Whole(pattern) | Pattern::Assigned(pattern) => pattern.to_owned(),
             Pattern::Named(shape) => assigned(rule.keywords, shape),
         };
         // The word boundary of ASCII: at any other one the fast automaton gives up as soon as a text is not all ASCII, and what
         // takes its place needs thirty times as long.
         let source = source.replace(r"\b", r"(?-u:\b)");
         let keywords = rule.keywords.iter().map(|word| (*word).to_owned()).collect();
-        Self { name: rule.name.to_owned(), keywords, source, judge: rule.judge, compiled: OnceLock::new() }
+        let assigned = matches!(rule.pattern, Pattern::Assigned(_));
+        Self { name: rule.name.to_owned(), keywords, assigned, source, judge: rule.judge, compiled: OnceLock::new() }
     }
 
     /// A rule of the run; no keywords: it is tried on every text.
     pub(super) fn own(name: &str, pattern: &str, keywords: &[String]) -> Result<Self, regex::Error> {
         let compiled = OnceLock::from(Some(compile(pattern)?));
-        Ok(Self { name: name.to_owned(), keywords: keywords.to_vec(), source: pattern.to_owned(), judge: Judge::Anything, compiled })
+        let (name, keywords, source) = (name.to_owned(), keywords.to_vec(), pattern.to_owned());
+        Ok(Self { name, keywords, assigned: false, source, judge: Judge::Anything, compiled })
+    }
+
+    /// False where the rule finds nothing by a keyword that ends here: that is said without its expression.
+    pub(super) fn may_follow(&self, text: &str, end: usize) -> bool {
+        let behind = text.as_bytes().get(end..).unwrap_or_default();
+        !self.assigned || behind.iter().take(BETWEEN + 1).any(|byte| matches!(byte, b'=' | b':'))
     }
 
     pub(super) fn regex(&self) -> Option<&Regex> {
@@ -108,6 +123,10 @@ impl Ready {
     pub(super) fn find(&self, text: &str) -> Vec<Range<usize>> {
         let Some(regex) = self.regex() else { return Vec::new() };
         let mut found = Vec::new();
+        // Mostly there is none, which is said sooner without groups.
+        if !regex.is_match(text) {
+            return found;
+        }
         for captures in regex.captures_iter(text) {
             let first = captures.iter().skip(1).flatten().next().or_else(|| captures.get(0));
             let Some(span) = first.filter(|span| !span.is_empty()) else { continue };

@@ -117,7 +117,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "generic-key",
         &["key", "token", "secret", "credential"],
-        Pattern::Whole(
+        Pattern::Assigned(
             r#"(?i)\b[\w.-]{0,30}(?:access|auth|api|app|client|private|secret|sign(?:ing)?|encrypt(?:ion)?|master|service|deploy|webhook|jwt|hmac|bot|user)[_. -]?(?:keys?|tokens?|secrets?|credentials?)["'`\])]{0,2}\s{0,3}(?:=>|:=|==?|:)\s{0,3}["'`]?([a-z0-9_.=+/~-]{16,})"#,
         ),
         Judge::Random,
@@ -153,7 +153,7 @@ pub(super) const RULES: &[Rule] = &[
             "session-token",
             "sessiontoken",
         ],
-        Pattern::Whole(ASSIGNED),
+        Pattern::Assigned(ASSIGNED),
         Judge::Chosen,
         &[
             "DB_PASSWORD=<a7>",
