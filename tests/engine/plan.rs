@@ -231,7 +231,7 @@ async fn an_empty_answer_and_rows_larger_than_a_chunk_are_planned() {
     all.spec.source.filter = Some("s.id < 0".into());
     assert_eq!(all.plan().await.matching, 0);
     // One source row whose rows fill more than a chunk stays together.
-    let many = "{table: n, where: s.id <= 2, joins: [{as: p, table: parts, match: p.n = s.id, rows: Many}]}";
+    let many = "{table: n, where: s.id <= 2, joins: [{as: p, table: parts, match: p.n = s.id, rows: Many, key: [id]}]}";
     all.spec.source = serde_yaml_ng::from_str(many).unwrap();
     all.spec.writes = serde_yaml_ng::from_str("[{table: parts, match: t.id = p.id, set: {v: \"'q'\"}}]").unwrap();
     let plan = all.plan().await;
