@@ -17,6 +17,7 @@ use crate::engine::query::{unread, with_entry};
 use crate::engine::row::Kind;
 use crate::engine::sql::{Expression, only_builtin, quote};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// After a range that could not be written unread so many are read, then twice as many, up to this: where an application changes
@@ -71,7 +72,7 @@ impl Unread {
         let query = sqlx::query(AssertSqlSafe(self.sql.clone())).persistent(false).bind(context.ledger.uid());
         let query = query.bind(number.range).bind(number.batch).bind(places);
         let columns = context.model.source.key.len();
-        let query = range.rows.keys.iter().take(columns).fold(query, |query, column| query.bind(column));
+        let query = range.rows.keys.iter().take(columns).fold(query, sqlx::query::Query::bind);
         let row = query.fetch_one(connection).await?;
         let rows = i64::try_from(range.rows.len()).unwrap_or(i64::MAX);
         let written = row.try_get::<i64, _>(0)? == rows && row.try_get::<i64, _>(1)? == rows;
@@ -105,16 +106,17 @@ fn statement(context: &Context, target: &Target, witness: &Witness, forms_hold: 
         let pairs = key.iter().enumerate().map(|(n, c)| format!("t.{} = v.{v}{n}", quote(&c.name)));
         pairs.collect::<Vec<_>>().join(" AND ")
     };
-    let keys = |key: &[Column], v: &str| -> String { key.iter().enumerate().map(|(n, _)| format!(", v.{v}{n}::text AS k{n}")).collect() };
+    let keys = |key: &[Column], v: &str| (0..key.len()).fold(String::new(), |list, n| list + &format!(", v.{v}{n}::text AS k{n}"));
     let mut sets: Vec<String> = target.sets.iter().enumerate().map(|(n, set)| format!("{} = v.n{n}", quote(&set.column.name))).collect();
     if let Some((column, path)) = own_audit {
         let name = quote(&column.name);
         sets.push(format!("{name} = {}", with_entry(&format!("t.{name}"), path, &writer.entry_of(false))));
     }
-    let old: String = (0..target.keeps.len()).map(|n| format!(", v.o{n}")).collect();
+    let old = (0..target.keeps.len()).fold(String::new(), |list, n| list + &format!(", v.o{n}"));
     let hashes = target.sets.iter().enumerate();
-    let hashes: String =
-        hashes.map(|(n, set)| format!(", hashtextextended(t.{}::text COLLATE \"C\", 0) AS h{n}", quote(&set.column.name))).collect();
+    let hashes = hashes.fold(String::new(), |list, (n, set)| {
+        list + &format!(", hashtextextended(t.{}::text COLLATE \"C\", 0) AS h{n}", quote(&set.column.name))
+    });
     let mut sql = format!(
         "WITH {read},
          sure AS MATERIALIZED (SELECT count(*) = cardinality(${PLACES}::int4[]) AND bool_and(as_planned) AND {forms_hold} AS sure FROM v),
@@ -132,7 +134,8 @@ fn statement(context: &Context, target: &Target, witness: &Witness, forms_hold: 
     if let Some(AuditTarget::Column { column, path }) = model.audit.as_ref().filter(|_| own_audit.is_none()) {
         let name = quote(&column.name);
         entries = "e";
-        sql += &format!(
+        let _ = write!(
+            sql,
             ", e AS (UPDATE {table} AS t SET {name} = {value} FROM v WHERE {key} AND age(t.xmin) > {age} AND (SELECT sure FROM sure)
                  RETURNING v.place, v.entry, v.depth{keys}){undo}",
             table = model.source.table.quoted(),

@@ -70,7 +70,9 @@ pub(super) async fn take(connection: &mut PgConnection, model: &Model, counts: &
             seen.rows = Some(sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(&mut *connection).await?);
         }
     } else {
-        tables.iter_mut().for_each(|seen| seen.rows = None);
+        for seen in &mut tables {
+            seen.rows = None;
+        }
     }
     let oldest_open = sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text");
     let oldest_open = oldest_open.persistent(false).fetch_one(&mut *connection).await?;

@@ -133,7 +133,7 @@ impl Part {
     async fn undo(&self, connection: &mut PgConnection, ledger: &Ledger, batch: Batch, rows: Rows, left: bool) -> Result<bool, UndoError> {
         let wanted = if left { wanted(ledger, self) } else { "true".to_owned() };
         // What the table of audit entries names a row by.
-        let keys: String = (0..self.key.len()).filter(|_| self.audit.is_some()).map(|n| format!(", u.k{n}")).collect();
+        let keys = (0..self.key.len()).filter(|_| self.audit.is_some()).fold(String::new(), |list, n| list + &format!(", u.k{n}"));
         let statement = match self.action {
             Action::Update | Action::Entry => {
                 let sets = if self.action == Action::Entry { self.set_entry() } else { self.set_columns() };

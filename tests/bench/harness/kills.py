@@ -27,7 +27,7 @@ def run(scene, template, settings, random, say):
     with scene.server.copy(template, "bench_run") as database:
         scene.server.execute(database, LOG, *(TRIGGER.format(table=name) for name in scene.shape.names), user="app")
         # A trigger belongs to a table's definition, which must be that of the plan.
-        scene = replace(scene, plans={1: worker.plan(scene.folder / "plan-kills", scene.engine, scene.server, database, scene.shape)})
+        scene = replace(scene, plans={})
         ours.prepare(scene, database)
         seconds = _killed(scene, database, ours, settings, random, say)
         with scene.server.connect(database) as connection:

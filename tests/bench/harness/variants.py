@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from .meter import Meter, Usage
-from .worker import Pod
+from .worker import Pod, plan
 
 # The procedure's rows between two COMMITs: what is found in most runbooks.
 PAGE = 1000
@@ -103,6 +103,8 @@ class Ours:
         return Pod(scene.folder / "apply", scene.engine, scene.server, database, scene.shape, self.workers, scene.plans[self.workers])
 
     def prepare(self, scene, database):
+        # On the very database, as a run does: versions of rows, by which apply knows them again, mean nothing in a copy of it.
+        scene.plans[self.workers] = plan(scene.folder / f"plan-{self.workers}", scene.engine, scene.server, database, scene.shape, self.workers)
         self.pod(scene, database).run("claim")
 
     def write(self, scene, database):
@@ -111,6 +113,8 @@ class Ours:
 
 def measure(variant, scene, database):
     """Runs the variant on a database of its own."""
+    # A plan has read everything once: the others shall find the same in memory.
+    run(scene.server.client("psql", database, "-X", "-q", "-c", f"\\copy ({' '.join(scene.shape.planned.split())}) TO '/dev/null'"))
     variant.prepare(scene, database)
     meter = Meter(scene.server)
     began = time.monotonic()
