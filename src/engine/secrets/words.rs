@@ -11,6 +11,7 @@ const STARTS: usize = CLASSES * CLASSES * CLASSES;
 const MARKS: &[u8] = b" \"$%'+,-./:=_`|~";
 
 /// Letters have a class each, without their case, and so have digits.
+#[expect(clippy::indexing_slicing, reason = "it would not compile")]
 const CLASS: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0_u8;
@@ -43,7 +44,7 @@ const fn next(start: usize, class: usize) -> usize {
 /// Words that are searched for at once, whatever the case of their ASCII letters.
 #[derive(Debug)]
 pub(super) struct Words {
-    words: Vec<String>,
+    texts: Vec<String>,
     /// A bit for each start that a word may have.
     starts: Vec<u64>,
     /// How many bits are set before each of them.
@@ -56,9 +57,9 @@ pub(super) struct Words {
 impl Words {
     /// Empty words are in every text, and found in none.
     pub(super) fn of<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
-        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        let texts: Vec<String> = words.into_iter().map(str::to_owned).collect();
         let mut pairs = Vec::new();
-        for (word, number) in words.iter().zip(0_u32..) {
+        for (word, number) in texts.iter().zip(0_u32..) {
             let known: Vec<usize> = word.bytes().take(3).map(|byte| class(Some(&byte))).collect();
             // Behind a short word there may be anything.
             let open = CLASSES.pow(3 - u32::try_from(known.len()).unwrap_or(3));
@@ -66,7 +67,7 @@ impl Words {
             pairs.extend((first..first + open).filter(|_| !known.is_empty()).map(|start| (start, number)));
         }
         pairs.sort_unstable();
-        let mut found = Self { words, starts: vec![0; STARTS / 64], before: Vec::new(), begins: Vec::new(), lists: Vec::new() };
+        let mut found = Self { texts, starts: vec![0; STARTS / 64], before: Vec::new(), begins: Vec::new(), lists: Vec::new() };
         let mut last = None;
         for ((start, number), place) in pairs.into_iter().zip(0_u32..) {
             if last.replace(start) != Some(start) {
@@ -109,7 +110,7 @@ impl Words {
         let place = |rank: usize| self.begins.get(rank).map_or(self.lists.len(), |place| *place as usize);
         for number in self.lists.get(place(rank)..place(rank + 1)).unwrap_or_default() {
             let number = *number as usize;
-            let Some(word) = self.words.get(number) else { continue };
+            let Some(word) = self.texts.get(number) else { continue };
             let end = at + word.len();
             if bytes.get(at..end).is_some_and(|here| here.eq_ignore_ascii_case(word.as_bytes())) {
                 hit(number, end);
