@@ -240,7 +240,8 @@ async fn the_steps_run_one_after_the_other_as_processes() {
     let before = bench.exact_hash().await;
     let reader = Server::fresh_name("reader");
     bench.sql(&format!("CREATE ROLE {reader} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")).await;
-    let mut plan = bench.plan().await;
+    // With the ranges of a step.
+    let mut plan = bench.plan_by(1000).await.unwrap();
     let port = Server::shared().port;
     let root = tempfile::tempdir().unwrap();
     for (step, reason) in [("plan", "PlanReady"), ("claim", "Claimed"), ("apply", "Applied"), ("verify", "Verified"), ("undo", "Undone")] {

@@ -49,7 +49,7 @@ async fn an_error_that_passes_by_itself_is_tried_again_and_the_batches_before_it
                  CREATE TRIGGER trouble BEFORE UPDATE ON n FOR EACH ROW EXECUTE FUNCTION trouble()"
             ))
             .await;
-        let plan = bench.plan().await;
+        let plan = bench.plan_by(1000).await.unwrap();
         bench.claim().await;
         assert_eq!(bench.apply(&plan).await.unwrap(), Ending::Done, "{code}");
         assert_eq!(bench.number("SELECT last_value FROM tries").await, 3, "{code}");

@@ -271,3 +271,20 @@ async fn several_workers_share_ranges_that_are_written_unread() {
     let (result, expected) = (bench.result().await, alone.result().await);
     assert_eq!((result.written, result.rows_digest), (expected.written, expected.rows_digest));
 }
+
+#[tokio::test]
+async fn a_range_that_was_begun_in_smaller_batches_is_read_to_its_end_and_the_next_one_is_not() {
+    let table = "CREATE TABLE n (id int PRIMARY KEY, v int, w int); INSERT INTO n SELECT g, g FROM generate_series(1, 1400) g";
+    let bench = Bench::new(table, "{source: {table: n}, writes: [{set: {w: s.v * 2}}], batch: {size: 20}}").await;
+    let plan = bench.plan_settled(200).await;
+    bench.claim().await;
+    // In the middle of the first range, batches may be larger than a range is.
+    let control = bench.control();
+    let larger = |_, _| std::fs::write(&control, "backfill.dev/batch-size=\"500\"\n").unwrap();
+    assert_eq!(bench.apply_with(&plan, larger).await.unwrap(), Ending::Done);
+    let (unread, read) = bench.batches();
+    assert!(unread == 6 && read >= 2, "{unread} and {read}");
+    let result = bench.result().await;
+    assert_eq!((result.written, result.drifted, &result.rows_digest), (1400, 0, &plan.rows_digest));
+    assert_eq!(bench.number("SELECT sum(last - first + 1) FROM backfill.batches").await, 1400);
+}

@@ -87,7 +87,7 @@ pub(super) async fn read_ahead(
             // Read once there is room for it, and not before: rows that wait lie in memory.
             let Ok(room) = sender.reserve().await else { return };
             let size = size.load(Ordering::Relaxed);
-            if context.unread.as_ref().is_some_and(|unread| unread.suits(&range, size)) {
+            if next == 0 && context.unread.as_ref().is_some_and(|unread| unread.suits(&range, size)) {
                 room.send(Ok(Ahead::Unread(Arc::clone(&range))));
                 break;
             }

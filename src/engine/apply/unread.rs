@@ -54,9 +54,9 @@ impl Unread {
         Ok(Some(Self { sql: statement(context, target, &witness, &forms_hold), chance: Chance::default() }))
     }
 
-    /// Whether the range should be tried: all of it is one batch, and nothing is redacted in it.
+    /// Whether a range of which nothing is written yet should be tried: all of it is one batch, and nothing is redacted in it.
     pub(super) fn suits(&self, range: &ClaimedRange, size: usize) -> bool {
-        range.cursor == 0 && range.rows.len() <= size && range.rows.redact.is_empty() && self.chance.is_due()
+        range.rows.len() <= size && range.rows.redact.is_empty() && self.chance.is_due()
     }
 
     /// Writes the whole range. False where anything in it is not as the plan saw it: then the transaction must be rolled back,
