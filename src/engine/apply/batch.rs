@@ -43,6 +43,8 @@ pub(super) async fn write_unread(
     range: &ClaimedRange,
 ) -> Result<bool, ApplyError> {
     let mut transaction = begin(connection, context, range).await?;
+    // By key, as all else: a table of middling size is otherwise read whole for each range, to find few of its rows.
+    sqlx::query("SET LOCAL enable_seqscan = off").persistent(false).execute(&mut *transaction).await?;
     let number = BatchNumber { range: range.number, batch: range.batches + 1 };
     if !unread.write(&mut transaction, context, range, number).await? {
         transaction.rollback().await?;
