@@ -211,26 +211,26 @@ impl Pod {
     }
 }
 
-/// The child of a process that runs this tool.
-pub fn child_of(parent: u32, tool: &str) -> Option<u32> {
-    std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+/// The children of a process: what each runs, its pid, and its folder in `/proc`.
+fn children(parent: u32) -> impl Iterator<Item = (String, u32, PathBuf)> {
+    std::fs::read_dir("/proc").unwrap().flatten().filter_map(move |entry| {
         let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
         let (head, rest) = stat.rsplit_once(") ")?;
         let (pid, name) = head.split_once(" (")?;
-        (name == tool && rest.split(' ').nth(1) == Some(parent.to_string().as_str())).then(|| pid.parse().ok())?
+        let is_child = rest.split(' ').nth(1) == Some(parent.to_string().as_str());
+        is_child.then(|| Some((name.to_owned(), pid.parse().ok()?, entry.path())))?
     })
+}
+
+/// The child of a process that runs this tool.
+pub fn child_of(parent: u32, tool: &str) -> Option<u32> {
+    children(parent).find_map(|(name, pid, _)| (name == tool).then_some(pid))
 }
 
 /// How many children of a process run a tool of PostgreSQL, and which of them show the text in arguments or environment.
 pub fn children_showing(parent: u32, text: &str) -> (usize, Vec<String>) {
     let (mut found, mut shown) = (0, Vec::new());
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let proc = entry.path();
-        let stat = std::fs::read_to_string(proc.join("stat")).unwrap_or_default();
-        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        if rest.split(' ').nth(1) != Some(parent.to_string().as_str()) {
-            continue;
-        }
+    for (_, _, proc) in children(parent) {
         let read = |name: &str| String::from_utf8_lossy(&std::fs::read(proc.join(name)).unwrap_or_default()).into_owned();
         let (cmdline, environ) = (read("cmdline"), read("environ"));
         if (cmdline.contains("pg_") || cmdline.contains("psql")) && environ.contains("PGPASSFILE") {

@@ -20,8 +20,16 @@ impl Writer<'_> {
         format!("(SELECT {entry}::jsonb || jsonb_build_object('result', {result}::text, 'at', now()))")
     }
 
-    /// What undo gets of the rows of a write; `audit` is the column of the written row itself that has the entry.
-    pub(super) fn undo(&self, seq: usize, target: &Target, kind: Kind, audit: Option<(&Column, &[String])>) -> Undo {
+    /// Column and path of the audit entry, where it goes into the very row that is written.
+    pub(super) fn own_entry(&self, target: &Target) -> Option<(&Column, &[String])> {
+        match &self.model.audit {
+            Some(AuditTarget::Column { column, path }) if target.is_own_row() => Some((column, path.as_slice())),
+            _ => None,
+        }
+    }
+
+    /// What undo gets of the rows of a write.
+    pub(super) fn undo(&self, seq: usize, target: &Target, kind: Kind) -> Undo {
         let mut undo = Undo::new(self.ledger, seq, action(kind));
         undo.keys(&target.key);
         match kind {
@@ -29,7 +37,7 @@ impl Writer<'_> {
                 for (n, set) in target.updated() {
                     undo.column(&set.column.name, Some(n), Some(n));
                 }
-                if let Some((column, _)) = audit.filter(|(column, _)| target.set_of(&column.name).is_none()) {
+                if let Some((column, _)) = self.own_entry(target).filter(|(column, _)| target.set_of(&column.name).is_none()) {
                     undo.own_entry(self.model.writes.len(), &target.key, column);
                 }
             }

@@ -99,10 +99,7 @@ fn only_write(model: &Model) -> Option<&Target> {
 fn statement(context: &Context, target: &Target, witness: &Witness, forms_hold: &str) -> String {
     let (model, age) = (&context.model, witness.age());
     let writer = Writer::of(context);
-    let own_audit = match &model.audit {
-        Some(AuditTarget::Column { column, path }) if target.is_own_row() => Some((column, path.as_slice())),
-        _ => None,
-    };
+    let own_audit = writer.own_entry(target);
     let equals = |key: &[Column], v: &str| {
         let pairs = key.iter().enumerate().map(|(n, c)| format!("t.{} = v.{v}{n}", quote(&c.name)));
         pairs.collect::<Vec<_>>().join(" AND ")
@@ -128,7 +125,7 @@ fn statement(context: &Context, target: &Target, witness: &Witness, forms_hold: 
         sets = sets.join(", "),
         key = equals(&target.key, "t"),
         keys = keys(&target.key, "t"),
-        undo = writer.undo(0, target, Kind::Update, own_audit).insert("u", "w"),
+        undo = writer.undo(0, target, Kind::Update).insert("u", "w"),
         entries = writer.audit_table(target, Kind::Update, "w"),
     );
     let mut entries = "w";

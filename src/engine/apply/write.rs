@@ -206,10 +206,7 @@ struct Statement<'a> {
 impl Statement<'_> {
     async fn execute(&self, connection: &mut PgConnection, changes: &[RowChange<'_>]) -> Result<Done, ApplyError> {
         let target = self.target;
-        let audit = match &self.writer.model.audit {
-            Some(AuditTarget::Column { column, path }) if target.is_own_row() => Some((column, path.as_slice())),
-            _ => None,
-        };
+        let audit = self.writer.own_entry(target);
         if self.kind == Kind::Delete && !target.references().is_empty() {
             self.lock_referred(connection, changes).await?;
         }
@@ -225,7 +222,7 @@ impl Statement<'_> {
              SELECT coalesce(array_agg(w.place), '{{}}'::int4[]){flags} FROM {written} AS w",
             arrays = arrays.select(),
             inserted = if self.kind == Kind::Insert { self.inserted(&checked) } else { String::new() },
-            undo = self.writer.undo(self.seq, target, self.kind, audit).insert("u", self.written()),
+            undo = self.writer.undo(self.seq, target, self.kind).insert("u", self.written()),
             entries = self.writer.audit_table(target, self.kind, self.written()),
             written = self.written(),
         );

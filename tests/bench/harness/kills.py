@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from . import ledger, state, worker
+from . import ledger, state
 from .stats import spread
 from .variants import Floor, Ours
 
