@@ -126,7 +126,8 @@ impl ConnectError {
     }
 }
 
-/// Connects and pins the session's settings: what is read and written looks the same on every server.
+/// Connects and pins the session's settings: what is read and written looks the same on every server. Statements are not
+/// compiled (`jit`): those of a batch are planned anew each time, and compiling one took a fifth of its processor time.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -181,7 +182,7 @@ async fn pin(connection: &mut PgConnection, options: &ConnectOptions) -> Result<
     let settings = format!(
         "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; \
          SET extra_float_digits = 1; SET standard_conforming_strings = on; {SEARCH_PATH}; SET lock_timeout = '5s'; SET statement_timeout = {}; \
-         SET idle_in_transaction_session_timeout = '60s'",
+         SET idle_in_transaction_session_timeout = '60s'; SET jit = off",
         options.statement_timeout.as_millis()
     );
     sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *connection).await.map_err(refused)?;

@@ -61,16 +61,9 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// A run that several workers may share; a single one reads ahead instead.
-async fn shared(setup: &str, spec: &str) -> Bench {
-    let mut bench = Bench::new(setup, spec).await;
-    bench.spec.workers = 2;
-    bench
-}
-
 impl Case {
     async fn bench(&self) -> Bench {
-        shared(&self.setup, &self.spec).await
+        Bench::new(&self.setup, &self.spec).await
     }
 
     async fn sum(&self, bench: &Bench) -> String {
@@ -189,7 +182,7 @@ async fn rows_that_only_look_old_are_read() {
         (&["VACUUM FULL n"], 0),
     ];
     for (statements, drifted) in changes {
-        let bench = shared(table, spec).await;
+        let bench = Bench::new(table, spec).await;
         let mut plan = bench.plan_settled(RANGE).await;
         // A definition that has changed ends the run before any row is looked at.
         plan.definitions.clear();
@@ -229,15 +222,12 @@ async fn what_may_give_another_value_than_at_plan_is_read() {
         ("", "writes: [{set: {w: lower(s.t)}}]"),
         ("", "writes: [{set: {w: s.t}}, {table: other, match: t.id = s.id, set: {v: s.v + 1}}]"),
         ("", "writes: [{set: {w: o.v::text}}], JOINS"),
-        ("", "writes: [{set: {w: s.t}}], ALONE"),
         ("CREATE TRIGGER quiet BEFORE UPDATE ON n FOR EACH ROW EXECUTE FUNCTION quiet()", "writes: [{set: {w: s.t}}]"),
         ("CREATE TABLE child () INHERITS (n)", "writes: [{set: {w: s.t}}]"),
     ] {
         let source = if spec.contains("JOINS") { "{table: n, joins: [{as: o, table: other, match: o.id = s.id}]}" } else { "{table: n}" };
-        let workers = if spec.contains("ALONE") { 1 } else { 2 };
-        let spec = format!("{{source: {source}, {}, batch: {{size: 20}}}}", spec.replace(", JOINS", "").replace(", ALONE", ""));
-        let mut bench = shared(&format!("{table}; {more}"), &spec).await;
-        bench.spec.workers = workers;
+        let spec = format!("{{source: {source}, {}, batch: {{size: 20}}}}", spec.replace(", JOINS", ""));
+        let bench = Bench::new(&format!("{table}; {more}"), &spec).await;
         let plan = bench.plan_settled(RANGE).await;
         apply(&bench, &plan).await;
         assert_eq!(bench.batches().0, 0, "{spec} {more}");
@@ -250,7 +240,7 @@ async fn a_row_that_the_database_refuses_is_found_in_a_range_that_was_to_be_writ
     let table =
         "CREATE TABLE n (id int PRIMARY KEY, v int, w int CHECK (w <> 86)); INSERT INTO n SELECT g, g FROM generate_series(1, 100) g";
     let spec = "{source: {table: n}, writes: [{set: {w: s.v * 2}}], quarantine: {max: 1}, batch: {size: 20}}";
-    let bench = shared(table, spec).await;
+    let bench = Bench::new(table, spec).await;
     let plan = bench.plan_settled(RANGE).await;
     apply(&bench, &plan).await;
     let result = bench.result().await;
@@ -285,7 +275,7 @@ async fn several_workers_share_ranges_that_are_written_unread() {
 #[tokio::test]
 async fn a_range_that_was_begun_in_smaller_batches_is_read_to_its_end_and_the_next_one_is_not() {
     let table = "CREATE TABLE n (id int PRIMARY KEY, v int, w int); INSERT INTO n SELECT g, g FROM generate_series(1, 1400) g";
-    let bench = shared(table, "{source: {table: n}, writes: [{set: {w: s.v * 2}}], batch: {size: 20}}").await;
+    let bench = Bench::new(table, "{source: {table: n}, writes: [{set: {w: s.v * 2}}], batch: {size: 20}}").await;
     let plan = bench.plan_settled(200).await;
     bench.claim().await;
     // In the middle of the first range, batches may be larger than a range is.

@@ -4,9 +4,10 @@ use super::context::Context;
 use super::retry::Patience;
 use super::{ApplyError, ApplyOptions, Ending, limit};
 use crate::api::spec::DriftMode;
+use crate::engine::connector::Connector;
 use crate::engine::definition;
 use crate::engine::ledger::ClaimedRange;
-use crate::engine::plan::Witness;
+use crate::engine::plan::{PlanReader, Witness};
 use crate::engine::query::{self, Moment, Question, Rows};
 use crate::engine::row::{RowError, show};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -24,26 +25,62 @@ pub(super) async fn check_definitions(connection: &mut PgConnection, options: Ap
     if tables.is_empty() { Ok(()) } else { Err(ApplyError::SchemaChanged { tables }) }
 }
 
+/// How much has changed since the plan at most, found out while the plan was loaded.
+pub(super) struct Counted {
+    witness: Witness,
+    changed: i64,
+    /// Holds the lock by which only one worker looks, until that is noted.
+    _lock: PgConnection,
+}
+
+/// Counts on a connection of its own, by what the end of the plan file says: whether that is the approved file is known when it
+/// is loaded. `None` where there is nothing to count, another worker does, or anything goes wrong: [`check`] finds that again.
+pub(super) async fn count_ahead(connector: &impl Connector, options: ApplyOptions<'_>) -> Option<Counted> {
+    let witness = PlanReader::witness_ahead(options.plan_file)?;
+    let mut lock = connector.connect().await.ok()?;
+    let run = options.ledger.run(&mut lock).await.ok()?;
+    if run.drift_checked >= 0 && run.plan_file_sha256 == options.plan.file_sha256 {
+        return None;
+    }
+    sqlx::raw_sql(BEGIN).execute(&mut lock).await.ok()?;
+    if !ours(&mut lock, options).await.ok()? {
+        return None;
+    }
+    let changed = witness.changed_at_most(&mut lock).await.ok()??;
+    Some(Counted { witness, changed, _lock: lock })
+}
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+
+/// Whether this worker is the one that looks, until its transaction ends.
+async fn ours(connection: &mut PgConnection, options: ApplyOptions<'_>) -> Result<bool, sqlx::Error> {
+    let lock = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))").persistent(false);
+    lock.bind(format!("backfill.dev drift {}", options.ledger.uid())).fetch_one(connection).await
+}
+
 /// Compares all planned rows with the database, once, before the first batch: by one worker, while the others wait.
 /// `None`: go on.
 pub(super) async fn check(
     connection: &mut PgConnection,
     context: &Context,
     options: ApplyOptions<'_>,
+    counted: Option<Counted>,
 ) -> Result<Option<Ending>, ApplyError> {
+    if let Some(counted) = counted {
+        let run = options.ledger.run(connection).await?;
+        let loaded = witness(connection, options).await?.is_some_and(|loaded| loaded == counted.witness);
+        if run.drift_checked < 0 && loaded && allowed(counted.changed, run.planned, options, Vec::new()).is_ok() {
+            checked(connection, options, context.epoch, 0).await?;
+        }
+    }
     let mut patience = Patience::new();
     loop {
         let run = options.ledger.run(connection).await?;
         if run.drift_checked >= 0 {
             return allowed(run.drift_checked, run.planned, options, Vec::new()).map(|()| None);
         }
-        let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
-        let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))")
-            .persistent(false)
-            .bind(format!("backfill.dev drift {}", options.ledger.uid()))
-            .fetch_one(&mut *transaction)
-            .await?;
-        if ours {
+        let mut transaction = connection.begin_with(BEGIN).await?;
+        if ours(&mut transaction, options).await? {
             if little_has_changed(&mut transaction, run.planned, options).await? {
                 transaction.rollback().await?;
                 checked(connection, options, context.epoch, 0).await?;

@@ -1,8 +1,41 @@
 //! The plan file into the ledger: once, whole, and only the approved one.
 
 use super::{ApplyError, ApplyOptions};
-use crate::engine::plan::{PlanFileError, PlanReader};
+use crate::engine::plan::{PlanFileError, PlanReader, PlannedRange, Trailer};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use std::path::Path;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// A plan file that is read and hashed on a thread of its own, beside the server's work.
+struct Reading {
+    /// Its ranges, in order, a few of them ahead.
+    ranges: mpsc::Receiver<PlannedRange>,
+    thread: JoinHandle<Result<Option<(Trailer, String)>, PlanFileError>>,
+}
+
+impl Reading {
+    fn begin(path: &Path, run_uid: &str) -> Self {
+        let (sender, ranges) = mpsc::channel(2);
+        let (path, run_uid) = (path.to_owned(), run_uid.to_owned());
+        let thread = tokio::task::spawn_blocking(move || {
+            let mut reader = PlanReader::open(&path, &run_uid)?;
+            while let Some(range) = reader.next_range()? {
+                if sender.blocking_send(range).is_err() {
+                    break;
+                }
+            }
+            Ok(reader.end().cloned())
+        });
+        Self { ranges, thread }
+    }
+
+    /// The trailer and the file's SHA-256, once all ranges were taken.
+    async fn end(self) -> Result<Option<(Trailer, String)>, PlanFileError> {
+        // A thread that panicked has read nothing to its end.
+        self.thread.await.unwrap_or(Ok(None))
+    }
+}
 
 /// Loads the planned ranges, unless they are loaded. One transaction: a loaded plan is a whole one.
 pub(super) async fn load(connection: &mut PgConnection, options: ApplyOptions<'_>, epoch: i64) -> Result<(), ApplyError> {
@@ -21,13 +54,14 @@ pub(super) async fn load(connection: &mut PgConnection, options: ApplyOptions<'_
     }
     let delete = format!("DELETE FROM {} WHERE run_uid = $1", ledger.table("ranges"));
     sqlx::query(AssertSqlSafe(delete)).persistent(false).bind(ledger.uid()).execute(&mut *transaction).await?;
-    let mut reader = PlanReader::open(options.plan_file, ledger.uid())?;
+    let mut file = Reading::begin(options.plan_file, ledger.uid());
     let mut number = 0;
-    while let Some(range) = reader.next_range()? {
+    while let Some(range) = file.ranges.recv().await {
         number += 1;
         ledger.add_range(&mut transaction, number, &range).await?;
     }
-    let trailer = reader.end().filter(|(trailer, sha256)| *sha256 == plan.file_sha256 && trailer.rows_digest == plan.rows_digest);
+    let end = file.end().await?;
+    let trailer = end.filter(|(trailer, sha256)| *sha256 == plan.file_sha256 && trailer.rows_digest == plan.rows_digest);
     let Some((trailer, _)) = trailer else {
         return Err(PlanFileError::Damaged { path: options.plan_file.display().to_string(), what: "not the approved plan" }.into());
     };

@@ -54,14 +54,17 @@ impl BatchSize {
         self.rows
     }
 
-    /// A batch of so many rows was committed after this time. `Auto` doubles while a batch takes less than half of the
-    /// target, then goes to the number that would have taken the target; it leaves a quarter of it to chance, and falls
-    /// to a fourth at most, as one slow batch may be a checkpoint. A fixed number is only gone back to.
+    /// A batch of so many rows was committed after this time. `Auto` takes four times as many while that is an eighth of the
+    /// target, and twice as many while it is a half; then it goes to the number that would have taken the target. It leaves a
+    /// quarter of it to chance, and falls to a fourth at most, as one slow batch may be a checkpoint. A fixed number is only
+    /// gone back to.
     pub fn took(&mut self, rows: usize, elapsed: Duration) {
         // The last batch, and one of rows that are gone, say nothing about a whole one.
         let whole = rows >= self.rows;
         let target = self.settings.target;
-        if elapsed * 2 <= target {
+        if elapsed * 8 <= target {
+            self.grow(self.rows.saturating_mul(4), whole);
+        } else if elapsed * 2 <= target {
             self.grow(self.rows.saturating_mul(2), whole);
         } else if elapsed * 4 <= target * 3 {
             // Never more than double: a batch that was read under other settings says little about this size.
@@ -128,20 +131,23 @@ mod tests {
     }
 
     #[test]
-    fn it_starts_small_and_doubles_while_batches_are_quick() {
-        let mut size = BatchSize::new(auto(500, 5000));
-        let mut seen = Vec::new();
-        for _ in 0..8 {
-            seen.push(size.rows());
-            size.took(size.rows(), Duration::from_millis(10));
+    fn it_starts_small_and_grows_as_fast_as_the_target_has_room() {
+        for (millis_a_batch, sizes) in [(62, [100, 400, 1600, 5000, 5000]), (63, [100, 200, 400, 800, 1600])] {
+            let mut size = BatchSize::new(auto(500, 5000));
+            let seen = std::array::from_fn(|_| {
+                let rows = size.rows();
+                size.took(rows, Duration::from_millis(millis_a_batch));
+                rows
+            });
+            assert_eq!(seen, sizes, "{millis_a_batch} ms a batch");
         }
-        assert_eq!(seen, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
     }
 
     #[test]
     fn it_goes_to_what_takes_the_target_from_both_sides() {
         for (rows_taken, millis, next) in [
             (100, 250, 200), // just half: doubled
+            (100, 62, 400),  // an eighth: four times as many would still take no more than half
             (100, 300, 166), // 500 / 300
             (100, 400, 100), // close enough
             (100, 600, 100), // close enough
@@ -168,7 +174,7 @@ mod tests {
                     size.rows()
                 })
                 .collect();
-            assert_eq!(grown, [50, 50, 50, 100, 200]);
+            assert_eq!(grown, [50, 50, 50, 200, 800]);
         }
     }
 
@@ -236,7 +242,7 @@ mod tests {
                 match event {
                     Event::Took(rows, millis) => {
                         size.took(rows, Duration::from_millis(millis));
-                        prop_assert!(size.rows() <= before * 2, "it at most doubles");
+                        prop_assert!(size.rows() <= before * 4, "four times as many at most");
                     }
                     Event::Shrink(trouble) => {
                         size.shrink(trouble);

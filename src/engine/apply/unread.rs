@@ -34,15 +34,14 @@ pub(super) struct Unread {
 }
 
 impl Unread {
-    /// `None` where the run's rows have to be read, or where it is better that they are: a single worker reads ahead on a second
-    /// connection, which takes more of the server's time and less of the clock's than one statement after the other.
+    /// `None` where the run's rows have to be read.
     pub(super) async fn of(
         connection: &mut PgConnection,
         context: &Context,
         options: ApplyOptions<'_>,
     ) -> Result<Option<Self>, ApplyError> {
         let model = &context.model;
-        let Some(target) = only_write(model).filter(|_| options.spec.workers > 1) else { return Ok(None) };
+        let Some(target) = only_write(model) else { return Ok(None) };
         let Some(witness) = drift::witness(connection, options).await? else { return Ok(None) };
         // What others wrote after the backup is noted where it is written over, and so has to be seen.
         let witness = context.backup_saw.as_ref().map(|saw| saw.oldest_open).into_iter().fold(witness, Witness::as_of);
@@ -100,10 +99,6 @@ fn statement(context: &Context, target: &Target, witness: &Witness, forms_hold: 
     let (model, age) = (&context.model, witness.age());
     let writer = Writer::of(context);
     let own_audit = writer.own_entry(target);
-    let equals = |key: &[Column], v: &str| {
-        let pairs = key.iter().enumerate().map(|(n, c)| format!("t.{} = v.{v}{n}", quote(&c.name)));
-        pairs.collect::<Vec<_>>().join(" AND ")
-    };
     let keys = |key: &[Column], v: &str| (0..key.len()).fold(String::new(), |list, n| list + &format!(", v.{v}{n}::text AS k{n}"));
     let mut sets: Vec<String> = target.sets.iter().enumerate().map(|(n, set)| format!("{} = v.n{n}", quote(&set.column.name))).collect();
     if let Some((column, path)) = own_audit {
@@ -118,12 +113,11 @@ fn statement(context: &Context, target: &Target, witness: &Witness, forms_hold: 
     let mut sql = format!(
         "WITH {read},
          sure AS MATERIALIZED (SELECT count(*) = cardinality(${PLACES}::int4[]) AND bool_and(as_planned) AND {forms_hold} AS sure FROM v),
-         w AS (UPDATE {table} AS t SET {sets} FROM v WHERE {key} AND age(t.xmin) > {age} AND (SELECT sure FROM sure)
+         w AS (UPDATE {table} AS t SET {sets} FROM v WHERE t.ctid = v.target_at AND age(t.xmin) > {age} AND (SELECT sure FROM sure)
              RETURNING v.place, v.entry, v.depth, 'written'::text AS result{keys}{old}{hashes}){undo}{entries}",
         read = unread(model, target, PLACES, &age),
         table = target.table.quoted(),
         sets = sets.join(", "),
-        key = equals(&target.key, "t"),
         keys = keys(&target.key, "t"),
         undo = writer.undo(0, target, Kind::Update).insert("u", "w"),
         entries = writer.audit_table(target, Kind::Update, "w"),
@@ -134,11 +128,10 @@ fn statement(context: &Context, target: &Target, witness: &Witness, forms_hold: 
         entries = "e";
         let _ = write!(
             sql,
-            ", e AS (UPDATE {table} AS t SET {name} = {value} FROM v WHERE {key} AND age(t.xmin) > {age} AND (SELECT sure FROM sure)
+            ", e AS (UPDATE {table} AS t SET {name} = {value} FROM v WHERE t.ctid = v.source_at AND age(t.xmin) > {age} AND (SELECT sure FROM sure)
                  RETURNING v.place, v.entry, v.depth{keys}){undo}",
             table = model.source.table.quoted(),
             value = with_entry(&format!("t.{name}"), path, &writer.entry_of(false)),
-            key = equals(&model.source.key, "s"),
             keys = keys(&model.source.key, "s"),
             undo = writer.undo_of_entries(column).insert("ue", "e"),
         );

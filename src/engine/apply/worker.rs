@@ -35,10 +35,11 @@ pub(super) async fn work(
     let epoch = options.ledger.begin(&mut connection, options.attempt).await?;
     drift::check_definitions(&mut connection, options).await?;
     let mut context = Context::new(&mut connection, options, claimer, epoch).await?;
-    load::load(&mut connection, options, epoch).await?;
+    let (loaded, counted) = tokio::join!(load::load(&mut connection, options, epoch), drift::count_ahead(connector, options));
+    loaded?;
     context.unread = Unread::of(&mut connection, &context, options).await?;
     let context = Arc::new(context);
-    if let Some(ending) = drift::check(&mut connection, &context, options).await? {
+    if let Some(ending) = drift::check(&mut connection, &context, options, counted).await? {
         return Ok(ending);
     }
     context.prepare(&mut connection).await?;

@@ -78,7 +78,10 @@ const REMARKS: &[(&str, &str)] = &[
     ("ranges", "keys: a list a key column. fingerprints: 64 bits a row over key, old and new values; not readable back."),
 ];
 
-/// Random bits and places do not compress; old values do, and fast, where the server has lz4.
+/// Keys and old values compress, and fast, where the server has lz4.
+const LZ4: &[(&str, &str)] = &[("undo", "texts"), ("ranges", "keys")];
+
+/// Random bits and places do not.
 const STORAGE: &[(&str, &str, &str)] = &[
     ("undo", "hashes", "SET STORAGE EXTERNAL"),
     ("ranges", "fingerprints", "SET STORAGE EXTERNAL"),
@@ -215,8 +218,10 @@ pub(super) async fn make_tables(connection: &mut PgConnection, schema: &str) -> 
             .fetch_one(&mut *connection)
             .await?;
     if lz4 {
-        let sql = format!("ALTER TABLE {schema}.undo ALTER COLUMN texts SET COMPRESSION lz4");
-        sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(connection).await?;
+        for (table, column) in LZ4 {
+            let sql = format!("ALTER TABLE {schema}.{table} ALTER COLUMN {column} SET COMPRESSION lz4");
+            sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(&mut *connection).await?;
+        }
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::witness::Witness;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write as _};
+use std::io::{BufRead, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -18,6 +18,8 @@ const VERSION: i32 = 2;
 const HASH: &str = "sha256 ";
 /// How the trailer begins: no range does.
 const TRAILER: &str = "{\"ranges\"";
+/// A trailer and the hash after it are shorter than this, in bytes.
+const END_MAX: u64 = 1 << 20;
 
 /// Why a plan file cannot be written or read.
 #[derive(Debug, Error)]
@@ -165,6 +167,19 @@ impl PlanReader {
         Ok(reader)
     }
 
+    /// The witness at the end of a file that nobody has read yet: unproved, until the reader has come to the same one. `None`
+    /// where there is none, or no file that has one.
+    #[must_use]
+    pub fn witness_ahead(path: &Path) -> Option<Witness> {
+        let mut file = File::open(path).ok()?;
+        let from = file.metadata().ok()?.len().saturating_sub(END_MAX);
+        file.seek(SeekFrom::Start(from)).ok()?;
+        let mut end = Vec::new();
+        file.take(END_MAX).read_to_end(&mut end).ok()?;
+        let line = end.rsplit(|byte| *byte == b'\n').find(|line| line.starts_with(TRAILER.as_bytes()))?;
+        serde_json::from_slice::<Trailer>(line).ok()?.witness
+    }
+
     /// The next range; none at the end.
     ///
     /// # Errors
@@ -283,6 +298,22 @@ mod tests {
         assert_eq!(end.unwrap(), (Trailer { ranges: 3, rows: 12, rows_digest: whole.finish(), witness: None }, sha.clone()));
         assert_eq!(hex::encode(Sha256::digest(std::fs::read(&path).unwrap())), sha);
         assert!(!folder.path().join("a.plan.partial").exists());
+    }
+
+    #[test]
+    fn the_witness_at_the_end_is_there_before_the_rest_is_read_and_a_damaged_end_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let witness = Witness { oldest_open: "7".into(), origin: "here".into(), tables: Vec::new() };
+        let path = folder.path().join("b.plan");
+        PlanFile::create(&path, "uid").unwrap().finish("", Some(witness.clone())).unwrap();
+        assert_eq!(PlanReader::witness_ahead(&path), Some(witness));
+        let whole = std::fs::read(&path).unwrap();
+        // Less than the hash and its line.
+        std::fs::write(&path, &whole[..whole.len() - 100]).unwrap();
+        assert_eq!(PlanReader::witness_ahead(&path), None);
+        let (without, ..) = written(folder.path());
+        assert_eq!(PlanReader::witness_ahead(&without), None);
+        assert_eq!(PlanReader::witness_ahead(&folder.path().join("none")), None);
     }
 
     #[test]

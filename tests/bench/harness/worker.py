@@ -101,7 +101,7 @@ class Pod:
         return self.wait(step, self.start(step), began)
 
     def wait(self, step, processes, began):
-        """Waits until the last process has ended. Memory is looked at every 10 ms: the kernel's own maximum is gone with
+        """Waits until the last process has ended. Memory is looked at every 30 ms: the kernel's own maximum is gone with
         the process, and the one that wait() tells begins with the memory of the process that forked."""
         running, memory, cpu, failed = dict(enumerate(processes)), 0, 0.0, []
         while running:
@@ -122,7 +122,7 @@ class Pod:
                     process.kill()
                     process.wait()
                 raise StepFailed(f"{step}: no end in {LONGEST} s")
-            time.sleep(0.01 if running else 0)
+            time.sleep(0.03 if running else 0)
         wall, started = time.monotonic() - began, time.time() - (time.monotonic() - began)
         verdicts = [self._verdict(step, index) for index in range(len(processes))]
         if failed or any(verdict["outcome"] != "Passed" for verdict in verdicts):
