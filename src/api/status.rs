@@ -644,6 +644,9 @@ pub struct ProgressStatus {
     /// Time left, as a duration; empty where it is not known.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub remaining: String,
+    /// True while other sessions write, and the worker is gentle to them (`throttle.besideWriters`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gentle: bool,
     /// The reading that holds the worker at this moment: `ReplicationLag`, `ActiveBackends`, `WaitingLocks`, `WalRate`,
     /// `Autovacuum` or `Query`; empty where none does. The condition `Throttled` has what was measured.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -203,6 +203,9 @@ fn show(progress: &Progress, pass: &Pass<'_>) -> ProgressStatus {
     } else if !remaining.is_empty() {
         summary = format!("{summary}, {remaining} left");
     }
+    if progress.gentle && throttled_by.is_empty() {
+        summary.push_str(", gentle beside others that write");
+    }
     ProgressStatus {
         summary,
         done: progress.done,
@@ -210,6 +213,7 @@ fn show(progress: &Progress, pass: &Pass<'_>) -> ProgressStatus {
         unit: progress.unit.clone(),
         per_second: progress.per_second,
         remaining,
+        gentle: progress.gentle,
         throttled_by: throttled_by.into(),
         unmeasured: progress.unmeasured.iter().map(|message| throttled::cut(message)).collect(),
         at: Some(pass.now),

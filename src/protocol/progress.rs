@@ -16,6 +16,9 @@ pub struct Progress {
     pub unit: String,
     /// A second, over the last seconds of this attempt.
     pub per_second: i64,
+    /// True while others write, and the step therefore writes gently.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gentle: bool,
     /// The reading that holds the step at this moment: one CamelCase word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled_by: Option<String>,

@@ -105,6 +105,10 @@ impl Observer for Told<'_> {
         self.0.progress(done, total, "rows");
     }
 
+    fn gentle(&mut self, gentle: bool) {
+        self.0.gentle(gentle);
+    }
+
     fn throttled(&mut self, held: Option<&Held>, remarks: &[&Remark]) {
         self.0.throttled(held, remarks.iter().copied());
     }

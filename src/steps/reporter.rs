@@ -48,6 +48,12 @@ impl Reporter {
         }
     }
 
+    /// Says whether the step writes gently from now on; printed with the next line.
+    pub fn gentle(&self, gentle: bool) {
+        let Ok(mut state) = self.state.lock() else { return };
+        state.now.gentle = gentle;
+    }
+
     /// Says what holds the step from now on, or that nothing does any more, and which readings could not be taken. Prints at
     /// once where another reading holds it than before; else as [`Reporter::progress`] does.
     pub fn throttled<'a>(&self, held: Option<&Held>, remarks: impl IntoIterator<Item = &'a Remark>) {

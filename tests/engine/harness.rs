@@ -2,7 +2,7 @@
 
 use crate::server::Server;
 use backfill_operator::api::duration;
-use backfill_operator::api::spec::{AddedColumn, BatchRows, Samples, SqlBackfill, TlsMode};
+use backfill_operator::api::spec::{AddedColumn, BatchRows, BesideWriters, Samples, SqlBackfill, TlsMode};
 use backfill_operator::api::status::{PlanStatus, ResultStatus};
 use backfill_operator::engine::apply::{self, ApplyError, ApplyOptions, Ending, Observer, Retries};
 use backfill_operator::engine::connector::{ConnectRefused, Connector};
@@ -14,6 +14,7 @@ use backfill_operator::postgres::{ConnectOptions, Credentials, connect};
 use backfill_operator::protocol::RunIdentity;
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -77,6 +78,8 @@ pub struct Bench {
     /// Batches of all attempts that were written unread, and those that were read.
     pub unread: AtomicI32,
     pub read: AtomicI32,
+    /// Whether the worker was gentle: each change of it.
+    pub gentle: Mutex<Vec<bool>>,
 }
 
 /// The observer of a worker.
@@ -91,6 +94,13 @@ impl<F: FnMut(i64, i64)> Observer for Told<'_, F> {
     fn progress(&mut self, done: i64, total: i64) {
         if std::mem::replace(&mut self.begun, true) {
             (self.progress)(done, total);
+        }
+    }
+
+    fn gentle(&mut self, gentle: bool) {
+        let mut told = self.bench.gentle.lock().unwrap();
+        if told.last() != Some(&gentle) {
+            told.push(gentle);
         }
     }
 
@@ -139,7 +149,7 @@ impl Bench {
     pub async fn on(server: &Server, setup: &str, spec: &str) -> Self {
         let database = Server::fresh_name("bench");
         admin(server, &format!("CREATE DATABASE {database}")).await;
-        let bench = Self {
+        let mut bench = Self {
             credentials: credentials(server, &database, "postgres"),
             run: RunIdentity {
                 namespace: "staging".into(),
@@ -153,7 +163,12 @@ impl Bench {
             attempt: AtomicI32::new(0),
             unread: AtomicI32::new(0),
             read: AtomicI32::new(0),
+            gentle: Mutex::default(),
         };
+        if !spec.contains("besideWriters") {
+            // The other tests of the same server write, too.
+            bench.spec.throttle.beside_writers = BesideWriters::Full;
+        }
         bench.sql(setup).await;
         bench
     }

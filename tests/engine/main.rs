@@ -19,6 +19,7 @@ mod examples;
 mod extensions;
 mod findings;
 mod fuzz;
+mod gentle;
 mod guard;
 mod harness;
 mod ledger;

@@ -46,7 +46,7 @@ pub use rehearsal::Rehearsal;
 pub use rollback::{RestoreMode, Rollback, RollbackMethod, RollbackTrigger};
 pub use sensitive::{ExtraRules, OnMatch, SecretRule, SensitiveData};
 pub use source::{Join, JoinRows, JoinType, Parameter, Pick, PickWrite, Source};
-pub use throttle::{Throttle, ThrottleQuery};
+pub use throttle::{BesideWriters, Throttle, ThrottleQuery};
 pub use verify::VerifyCheck;
 pub use write::{Action, Cascades, ConflictMode, OnConflict, Per, Write};
 

@@ -2,6 +2,7 @@
 
 use crate::api::{duration, quantity};
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is looked at between two batches. While one reading is over its limit no batch begins. All of it may change
@@ -39,6 +40,19 @@ pub struct Throttle {
     #[serde(default = "hold")]
     #[schemars(length(max = 16), regex(pattern = *duration::PATTERN))]
     pub hold: String,
+    /// How the worker writes while other sessions write, too (20 transactions a second or more, on the whole server). `Gentle`: at most 100 rows a transaction, each on disk before the next one begins, and twice as long at rest as at work, so that the others' commits do not wait for the run's log. `Full`: as fast as it can. Default: `Gentle`.
+    #[serde(default, skip_serializing_if = "is_gentle")]
+    pub beside_writers: BesideWriters,
+}
+
+/// How the worker writes while others do.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BesideWriters {
+    /// Small transactions, with rests.
+    #[default]
+    Gentle,
+    /// As fast as it can.
+    Full,
 }
 
 /// A number of the team's own.
@@ -62,6 +76,7 @@ impl Default for Throttle {
             avoid_autovacuum: false,
             query: None,
             hold: hold(),
+            beside_writers: BesideWriters::default(),
         }
     }
 }
@@ -77,6 +92,11 @@ fn hold() -> String {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
 const fn is_false(value: &bool) -> bool {
     !*value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+const fn is_gentle(value: &BesideWriters) -> bool {
+    matches!(value, BesideWriters::Gentle)
 }
 
 #[cfg(test)]

@@ -65,9 +65,6 @@ async fn begin<'c>(
     range: &ClaimedRange,
 ) -> Result<Transaction<'c, Postgres>, ApplyError> {
     let mut transaction = connection.begin().await?;
-    // A batch that a crash of the server takes away is taken away whole, cursor and all. The last COMMIT of the run waits for
-    // the disk (and for synchronous standbys), and with it for all before it.
-    sqlx::query("SET LOCAL synchronous_commit = off").persistent(false).execute(&mut *transaction).await?;
     context.ledger.fence_range(&mut transaction, context.epoch, range.number, range.epoch).await?;
     Ok(transaction)
 }

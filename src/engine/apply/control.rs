@@ -35,6 +35,19 @@ impl BatchSettings {
     }
 }
 
+/// Beside others that write, at most so many rows: their log is on disk before a commit of theirs waits for it.
+const GENTLE_ROWS: usize = 100;
+/// And fewer, where a batch takes longer than this.
+const GENTLE_TARGET: Duration = Duration::from_millis(20);
+
+impl BatchSettings {
+    /// Those beside others that write; a number that is fixed stays.
+    #[must_use]
+    pub fn gentle(self) -> Self {
+        Self { target: self.target.min(GENTLE_TARGET), max: self.max.min(GENTLE_ROWS), ..self }
+    }
+}
+
 fn in_bounds(rows: i32) -> usize {
     usize::try_from(rows.clamp(1, BATCH_MAX)).unwrap_or(1)
 }
@@ -152,6 +165,15 @@ mod tests {
         annotations(spec)
             .iter()
             .fold(String::new(), |file, (key, value)| file + &format!("{key}={}\n", serde_json::to_string(value).unwrap()))
+    }
+
+    #[test]
+    fn gentle_settings_are_never_larger_than_those_of_the_spec_and_leave_a_fixed_number() {
+        let of = |blocks: &str| BatchSettings::of(&spec(blocks).batch).gentle();
+        let of = |blocks: &str| (of(blocks).size, of(blocks).target.as_millis(), of(blocks).max, of(blocks).pause.as_millis());
+        assert_eq!(of(""), (None, 20, 100, 0));
+        assert_eq!(of("batch: {target: 5ms, max: 7, pause: 1s}"), (None, 5, 7, 1000));
+        assert_eq!(of("batch: {size: 1000}").0, Some(1000));
     }
 
     #[test]

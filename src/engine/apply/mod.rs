@@ -210,6 +210,9 @@ pub trait Observer {
     /// A batch was written, without its rows being read or with.
     fn written(&mut self, _unread: bool) {}
 
+    /// Whether it writes gently from now on, since others write.
+    fn gentle(&mut self, _gentle: bool) {}
+
     /// What holds the worker from now on, if anything does, and which readings cannot be taken.
     fn throttled(&mut self, _held: Option<&Held>, _remarks: &[&Remark]) {}
 }
@@ -236,6 +239,10 @@ impl<O: Observer> Observer for Moved<'_, O> {
 
     fn written(&mut self, unread: bool) {
         self.observer.written(unread);
+    }
+
+    fn gentle(&mut self, gentle: bool) {
+        self.observer.gentle(gentle);
     }
 
     fn throttled(&mut self, held: Option<&Held>, remarks: &[&Remark]) {

@@ -3,12 +3,16 @@
 
 use super::control::Control;
 use super::size::{BatchSize, Trouble};
-use crate::api::spec::SqlBackfill;
-use crate::engine::throttle::{Held, Remark, Throttle};
+use crate::api::spec::{BesideWriters, SqlBackfill};
+use crate::engine::ledger::Ledger;
+use crate::engine::throttle::{Held, Remark, Throttle, Writers};
 use crate::postgres::sqlstate;
 use sqlx::PgConnection;
 use std::path::Path;
 use std::time::Duration;
+
+/// Beside others that write it rests for at least so long after a batch.
+const REST: Duration = Duration::from_millis(20);
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub struct Pace {
     size: BatchSize,
     throttle: Throttle,
     held: bool,
+    writers: Option<Writers>,
+    gentle: bool,
 }
 
 impl Pace {
@@ -36,7 +42,22 @@ impl Pace {
     pub fn of(spec: &SqlBackfill, annotations: &Path) -> Self {
         let control = Control::of(spec, annotations);
         let (size, throttle) = (BatchSize::new(control.batch()), Throttle::new(control.throttle(), &[]));
-        Self { control, size, throttle, held: false }
+        Self { control, size, throttle, held: false, writers: None, gentle: false }
+    }
+
+    /// Looks from now on whether others write, beside the run of this ledger.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub async fn beside_writers(&mut self, connection: &mut PgConnection, ledger: &Ledger) -> Result<(), sqlx::Error> {
+        self.writers.get_or_insert_with(|| Writers::beside(ledger)).many(connection).await?;
+        Ok(())
+    }
+
+    /// True where the next batch is to disturb others that write as little as it can.
+    #[must_use]
+    pub const fn is_gentle(&self) -> bool {
+        self.gentle
     }
 
     /// OIDs of the tables that the run writes, once they are known.
@@ -53,7 +74,11 @@ impl Pace {
         if self.control.refresh().suspended() {
             return Ok(Next::Suspended);
         }
-        self.size.set(self.control.batch());
+        self.gentle = match self.writers.as_mut().filter(|_| self.control.throttle().beside_writers == BesideWriters::Gentle) {
+            Some(writers) => writers.many(connection).await?,
+            None => false,
+        };
+        self.size.set(if self.gentle { self.control.batch().gentle() } else { self.control.batch() });
         self.throttle.set(self.control.throttle());
         let found = self.throttle.held(connection).await?;
         if found.is_some() && !self.held {
@@ -70,7 +95,8 @@ impl Pace {
     #[must_use]
     pub fn took(&mut self, rows: usize, elapsed: Duration) -> Duration {
         self.size.took(rows, elapsed);
-        self.control.pause()
+        let rest = if self.gentle { (elapsed * 2).max(REST) } else { Duration::ZERO };
+        self.control.pause().max(rest)
     }
 
     /// A batch failed.

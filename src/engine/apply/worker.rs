@@ -33,6 +33,7 @@ pub(super) async fn work(
 ) -> Result<Ending, ApplyError> {
     let mut connection = connector.connect().await?;
     let epoch = options.ledger.begin(&mut connection, options.attempt).await?;
+    pace.beside_writers(&mut connection, options.ledger).await?;
     drift::check_definitions(&mut connection, options).await?;
     let mut context = Context::new(&mut connection, options, claimer, epoch).await?;
     let (loaded, counted) = tokio::join!(load::load(&mut connection, options, epoch), drift::count_ahead(connector, options));
@@ -46,7 +47,7 @@ pub(super) async fn work(
     give_way(&mut connection).await?;
     let written: Vec<i64> = context.model.writes.iter().map(|write| write.table.oid).collect();
     pace.writes(&written);
-    let mut worker = Worker { context, options, pace, told: Instant::now(), standing: None };
+    let mut worker = Worker { context, options, pace, told: Instant::now(), standing: None, waits: None };
     worker.tell(&mut connection, observer).await?;
     let mut patience = Patience::new();
     loop {
@@ -83,6 +84,8 @@ struct Worker<'a> {
     told: Instant,
     /// Number of the range in hand, and where it stands.
     standing: Option<(i64, Standing)>,
+    /// Whether a COMMIT waits for the disk, once that was said.
+    waits: Option<bool>,
 }
 
 impl Worker<'_> {
@@ -123,6 +126,8 @@ impl Worker<'_> {
                 Leave::Ending(ending) => return Ok(Some(ending)),
                 Leave::Batch(rows) => size.store(rows, Ordering::Relaxed),
             }
+            observer.gentle(self.pace.is_gentle());
+            self.commits_wait(connection, self.pace.is_gentle()).await?;
             let (rows, begun) = (ahead.len(), Instant::now());
             let unread = self.write_ahead(connection, ahead).await?;
             observer.written(unread);
@@ -164,6 +169,18 @@ impl Worker<'_> {
                 }
             }
         }
+    }
+
+    /// Whether the COMMIT of a batch waits for the disk (and for synchronous standbys). A batch that a crash of the server takes
+    /// away is taken away whole, cursor and all, and the last COMMIT of the run waits for all before it. Beside others each
+    /// one waits: else they would wait for the log of many of ours at once.
+    async fn commits_wait(&mut self, connection: &mut PgConnection, wait: bool) -> Result<(), sqlx::Error> {
+        if self.waits != Some(wait) {
+            let sql = if wait { "RESET synchronous_commit" } else { "SET synchronous_commit = off" };
+            sqlx::query(sql).persistent(false).execute(connection).await?;
+            self.waits = Some(wait);
+        }
+        Ok(())
     }
 
     /// Writes what comes next; answers whether it was written unread. A range that cannot be is read now.
@@ -246,7 +263,8 @@ impl Worker<'_> {
     }
 
     /// Every range is done.
-    async fn finish(&self, connection: &mut PgConnection, epoch: i64) -> Result<(), ApplyError> {
+    async fn finish(&mut self, connection: &mut PgConnection, epoch: i64) -> Result<(), ApplyError> {
+        self.commits_wait(connection, true).await?;
         let mut transaction = connection.begin().await?;
         self.context.ledger.fence(&mut transaction, epoch).await?;
         self.context.ledger.set_state(&mut transaction, State::Applied).await?;

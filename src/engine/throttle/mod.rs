@@ -11,6 +11,9 @@ mod query;
 mod replication_lag;
 mod waiting_locks;
 mod wal_rate;
+mod writers;
+
+pub use writers::Writers;
 
 use crate::api::{duration, quantity, spec};
 use crate::postgres::{describe, is_connection_loss, sqlstate};

@@ -90,6 +90,17 @@ fn a_worker_that_ends_while_it_is_held_holds_no_run_any_more() {
 }
 
 #[test]
+fn a_worker_that_is_gentle_says_so_beside_the_time_left_and_is_not_held() {
+    let mut world = applying();
+    assert!(reasons(&sees(&mut world, Progress { gentle: true, ..progress(None, "") })).is_empty());
+    let shown = world.status().progress.unwrap();
+    assert_eq!((shown.gentle, shown.summary.as_str()), (true, "5/10 (50%), 1s left, gentle beside others that write"));
+    assert_eq!(condition(&world), None);
+    sees(&mut world, progress(None, ""));
+    assert_eq!(world.status().progress.unwrap().summary, "5/10 (50%), 1s left");
+}
+
+#[test]
 fn a_reading_that_cannot_be_taken_is_told_once_and_stays_in_the_status() {
     let mut world = applying();
     let unmeasured = Progress { unmeasured: vec!["ReplicationLag: GRANT".into()], ..progress(None, "") };

@@ -115,6 +115,9 @@ fn bar(progress: &ProgressStatus, style: Style) -> String {
     } else if !progress.remaining.is_empty() {
         words.push(format!("{} left", text::line(&progress.remaining)));
     }
+    if progress.gentle && progress.throttled_by.is_empty() {
+        words.push(style.paint(Ink::Care, "gentle beside others that write"));
+    }
     format!("{bar}{}", words.join(", "))
 }
 

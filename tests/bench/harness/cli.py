@@ -138,7 +138,7 @@ def _part(part, scene, templates, settings, results, seed, say):
             return dump.run(scene, template, settings, seed, say)
         case "latency":
             timed = results["speed"]["rounds"]
-            alone = {name: median(row[name]["seconds"] for row in timed) for name in ("ours", "statement", "procedure")}
+            alone = {name: median(row[name]["seconds"] for row in timed) for name in ("statement", "procedure")}
             return latency.run(scene, template, rows, alone, settings, seed, say)
         case other:
             raise ValueError(other)

@@ -4,7 +4,9 @@ it was due, so that waiting for a locked row, or behind those that wait, is part
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 
+from . import ledger
 from .stats import percentile
 from .variants import Floor, Ours, Procedure
 
@@ -12,28 +14,48 @@ RATE = 200
 CLIENTS = 16
 # Seconds before the backfill begins, and the least after it.
 LEAD, TAIL = 4, 5
+# Seconds that ours is looked at, and nothing: beside an application it takes minutes. The others are looked at to their end.
+WINDOW = 40
 
 
 class Nothing:
-    """The application alone, for as long as our apply takes."""
+    """The application alone."""
 
     name = "nothing"
-
-    def __init__(self, seconds):
-        self.seconds = seconds
 
     def prepare(self, scene, database):
         pass
 
     def write(self, scene, database):
-        time.sleep(self.seconds)
+        time.sleep(WINDOW)
+
+
+class Beside(Ours):
+    """The apply step, with this block `throttle`."""
+
+    def __init__(self, name, throttle):
+        super().__init__()
+        self.called, self.throttle = name, throttle
+
+    @property
+    def name(self):
+        return self.called
+
+    def scene(self, scene):
+        return replace(scene, engine=replace(scene.engine, throttle=self.throttle))
+
+    def prepare(self, scene, database):
+        super().prepare(self.scene(scene), database)
+
+    def write(self, scene, database):
+        self.pod(self.scene(scene), database).run_for("apply", WINDOW)
 
 
 def run(scene, template, rows, expected, settings, random, say):
     """Rounds over the variants. `expected`: seconds that each takes without an application beside it."""
     rounds, remarks = [], []
     for number in range(settings.latency_rounds):
-        order = [Nothing(expected["ours"]), Ours(), Floor()]
+        order = [Nothing(), Beside("ours", {}), Beside("ours-full", {"besideWriters": "Full"}), Floor()]
         if settings.latency_procedure:
             order.append(Procedure())
         random.shuffle(order)
@@ -60,9 +82,9 @@ def _beside(scene, database, variant, rows, expected, seed):
         (folder / f"{number}.sql").write_text(text)
         scripts += ["-f", str(folder / f"{number}.sql")]
     # Twice as long as alone; and what waited for the one statement has to be worked off.
-    seconds = int(LEAD + 2 * expected.get(variant.name, expected["ours"]) * 1.2 + TAIL + 1)
-    if isinstance(variant, Nothing):
-        seconds = int(LEAD + variant.seconds + 2)
+    seconds = int(LEAD + 2 * expected.get(variant.name, WINDOW) * 1.2 + TAIL + 1)
+    if isinstance(variant, (Nothing, Beside)):
+        seconds = LEAD + WINDOW + TAIL
     command = scene.server.client(
         "pgbench", database, "-n", *scripts, "-D", f"rows={rows}", "-R", str(RATE), "-c", str(CLIENTS), "-j", "2", "-T", str(seconds),
         f"--random-seed={seed}", "-l", "--log-prefix", str(folder / "log"),
@@ -78,7 +100,12 @@ def _beside(scene, database, variant, rows, expected, seed):
     if code != 0:
         raise RuntimeError(f"pgbench: {(folder / 'said').read_text()[-2000:]}")
     latencies = _latencies(folder, began, ended)
+    written = rows
+    if isinstance(variant, Beside):
+        with scene.server.connect(database) as connection:
+            written = ledger.batches(connection)[1]
     return {
+        "rate": 0 if isinstance(variant, Nothing) else written / (ended - began),
         "seconds": ended - began,
         "transactions": len(latencies),
         "due": RATE * (ended - began),

@@ -21,6 +21,7 @@ SHORT = {
     "script-autocommit": "script, autocommit",
     "ours": "operator, one worker",
     "nothing": "no backfill",
+    "ours-full": "operator, Full",
 }
 
 
@@ -109,7 +110,7 @@ def _latency(results):
     rounds = (results.get("latency") or {}).get("rounds")
     if not rounds:
         return None
-    order = [name for name in ("statement", "procedure", "ours", "nothing") if name in rounds[0]]
+    order = [name for name in ("statement", "procedure", "ours-full", "ours", "nothing") if name in rounds[0]]
     figure, pane = pyplot.subplots(figsize=(7, 0.5 * len(order) + 1.2))
     least = min(row[name]["p99"] for row in rounds for name in order)
     for name in order:

@@ -11,6 +11,7 @@ NAMES = {
     "script-1000": "script row by row, COMMIT each 1,000",
     "script-autocommit": "script row by row, autocommit",
     "ours": "backfill-operator, one worker",
+    "ours-full": "backfill-operator, `besideWriters: Full`",
     "nothing": "no backfill",
 }
 
@@ -169,11 +170,12 @@ def _latency(results):
                 _number(spread([run["p50"] for run in of]), "{:.1f}"),
                 _number(spread([run["p99"] for run in of]), "{:,.1f}"),
                 _number(spread([run["max"] for run in of]), "{:,.0f}"),
+                "" if variant == "nothing" else _number(spread([run["rate"] for run in of]), "{:,.0f}"),
                 "" if p is None else f"{p:.3f}",
                 f"{median(run['transactions'] / run['due'] for run in of) * 100:.0f} %",
             ]
         )
-    head = ["beside", "p50, ms", "p99, ms", "longest, ms", "p (p99, against no backfill)", "of the transactions due"]
+    head = ["beside", "p50, ms", "p99, ms", "longest, ms", "rows written a second", "p (p99, against no backfill)", "of the transactions due"]
     remarks = "".join(f"\n- {remark}" for remark in latency["remarks"])
     return (
         f"## An application beside it\n\npgbench, {latency['rate']} transactions a second, updates of single rows and inserts, {len(rounds)} rounds in a"

@@ -42,6 +42,7 @@ class Engine:
     scans_secrets: bool
     has_workers: bool
     batch: dict = field(default_factory=dict)
+    throttle: dict = field(default_factory=dict)
 
     @classmethod
     def of(cls, binary, batch):
@@ -60,6 +61,8 @@ class Engine:
             sql["sensitiveData"] = {"columns": texts}
         if self.batch:
             sql["batch"] = self.batch
+        if self.throttle:
+            sql["throttle"] = self.throttle
         if workers > 1:
             sql["workers"] = workers
         return {
@@ -99,6 +102,20 @@ class Pod:
         """Runs the step to its end; anything but Passed is a StepFailed."""
         began = time.monotonic()
         return self.wait(step, self.start(step), began)
+
+    def run_for(self, step, seconds):
+        """Runs the step to its end, or tells it after so many seconds to end with what it has in hand."""
+        processes = self.start(step)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and any(process.poll() is None for process in processes):
+            time.sleep(0.03)
+        for process in processes:
+            process.terminate()
+        for index, process in enumerate(processes):
+            process.wait(timeout=120)
+            verdict = self._verdict(step, index)
+            if verdict["outcome"] not in ("Passed", "Stopped"):
+                raise StepFailed(f"{step}: {verdict}: {self._log(step)}")
 
     def wait(self, step, processes, began):
         """Waits until the last process has ended. Memory is looked at every 30 ms: the kernel's own maximum is gone with
