@@ -5,6 +5,7 @@
 
 use super::brief;
 use crate::engine::ledger::Ledger;
+use crate::postgres::{describe, is_connection_loss};
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::time::{Duration, Instant};
 
@@ -47,21 +48,29 @@ impl Writers {
     /// transaction.
     ///
     /// # Errors
-    /// Those of the driver.
+    /// The driver's, where the connection gave way. What the server does not say leaves the answer as it was.
     pub async fn many(&mut self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         if self.others.is_due() {
-            let sql = format!(
-                "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8,
-                        (SELECT coalesce(sum(batches + epoch), 0)::int8 FROM {} WHERE run_uid = $1)",
-                self.ledger.table("ranges")
-            );
-            let mut transaction = brief(connection).await?;
-            let query = sqlx::query_as::<_, (i64, i64)>(AssertSqlSafe(sql)).persistent(false).bind(self.ledger.uid());
-            let (begun, own) = query.fetch_one(&mut *transaction).await?;
-            transaction.rollback().await?;
-            self.others.judge(Counted { at: Instant::now(), begun, own });
+            match self.count(connection).await {
+                Ok(counted) => self.others.judge(counted),
+                Err(error) if is_connection_loss(&error) || error.as_database_error().is_none() => return Err(error),
+                Err(error) => tracing::warn!(error = describe(&error), "whether others write is not known"),
+            }
         }
         Ok(self.others.many)
+    }
+
+    async fn count(&self, connection: &mut PgConnection) -> Result<Counted, sqlx::Error> {
+        let sql = format!(
+            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8,
+                    (SELECT coalesce(sum(batches + epoch), 0)::int8 FROM {} WHERE run_uid = $1)",
+            self.ledger.table("ranges")
+        );
+        let mut transaction = brief(connection).await?;
+        let query = sqlx::query_as::<_, (i64, i64)>(AssertSqlSafe(sql)).persistent(false).bind(self.ledger.uid());
+        let (begun, own) = query.fetch_one(&mut *transaction).await?;
+        transaction.rollback().await?;
+        Ok(Counted { at: Instant::now(), begun, own })
     }
 }
 

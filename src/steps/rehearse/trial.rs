@@ -3,7 +3,7 @@
 use super::error::RehearsalError;
 use super::server::ScratchServer;
 use crate::api::duration;
-use crate::api::spec::{DriftMode, Scope, SqlBackfill, Throttle};
+use crate::api::spec::{BesideWriters, DriftMode, Scope, SqlBackfill, Throttle};
 use crate::api::status::{CheckResult, CheckStatus, PlanStatus, ResultStatus};
 use crate::api::{Phase, spec::BackfillRunSpec};
 use crate::engine::apply::{self, ApplyOptions, Ending, Observer, Retries};
@@ -95,7 +95,7 @@ pub(super) async fn apply(
 /// are drift here and none there: how many may be is not the question.
 fn unhindered(spec: &SqlBackfill) -> SqlBackfill {
     let mut spec = spec.clone();
-    spec.throttle = Throttle::default();
+    spec.throttle = Throttle { beside_writers: BesideWriters::Full, ..Throttle::default() };
     spec.drift.max_percent = 100;
     if spec.drift.mode == DriftMode::Fail {
         spec.drift.mode = DriftMode::Skip;
