@@ -127,7 +127,7 @@ impl ConnectError {
 }
 
 /// Connects and pins the session's settings: what is read and written looks the same on every server. Statements are not
-/// compiled (`jit`): those of a batch are planned anew each time, and compiling one took a fifth of its processor time.
+/// compiled (`jit`): those of a batch are planned anew each time, and compiling one took a sixth of its processor time.
 ///
 /// # Errors
 /// [`ConnectError`].

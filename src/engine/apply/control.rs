@@ -6,6 +6,11 @@ use crate::protocol::settings;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Beside others that write, at most so many rows: their log is on disk before a commit of theirs waits for it.
+const GENTLE_ROWS: usize = 100;
+/// And fewer, where a batch takes longer than this.
+const GENTLE_TARGET: Duration = Duration::from_millis(20);
+
 /// How batches are to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchSettings {
@@ -33,14 +38,7 @@ impl BatchSettings {
             pause: time(&batch.pause, &default.pause),
         }
     }
-}
 
-/// Beside others that write, at most so many rows: their log is on disk before a commit of theirs waits for it.
-const GENTLE_ROWS: usize = 100;
-/// And fewer, where a batch takes longer than this.
-const GENTLE_TARGET: Duration = Duration::from_millis(20);
-
-impl BatchSettings {
     /// Those beside others that write; a number that is fixed stays.
     #[must_use]
     pub fn gentle(self) -> Self {

@@ -81,7 +81,7 @@ const REMARKS: &[(&str, &str)] = &[
 /// Keys and old values compress, and fast, where the server has lz4.
 const LZ4: &[(&str, &str)] = &[("undo", "texts"), ("ranges", "keys")];
 
-/// Random bits and places do not.
+/// Random bits and places do not compress.
 const STORAGE: &[(&str, &str, &str)] = &[
     ("undo", "hashes", "SET STORAGE EXTERNAL"),
     ("ranges", "fingerprints", "SET STORAGE EXTERNAL"),

@@ -205,10 +205,15 @@ async fn brief(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres
     connection.begin_with(BRIEF).await
 }
 
+/// True where it was the connection, and not the server that refused.
+fn gave_way(error: &sqlx::Error) -> bool {
+    is_connection_loss(error) || error.as_database_error().is_none()
+}
+
 /// What the server refused is not known; only a lost connection is an error.
 fn sure(found: Result<Reading, sqlx::Error>) -> Result<Reading, sqlx::Error> {
     match found {
-        Err(error) if is_connection_loss(&error) || error.as_database_error().is_none() => Err(error),
+        Err(error) if gave_way(&error) => Err(error),
         Err(error) => Ok(Reading::Unmeasured(match sqlstate(&error).as_deref() {
             Some("57014") => "it took longer than 2 s".into(),
             Some("42501") => format!("{}; GRANT it to the role that writes", describe(&error)),

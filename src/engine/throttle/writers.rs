@@ -3,9 +3,9 @@
 //!
 //! Every role may ask for it. Cost: one read of a counter, and a sum over the run's ranges.
 
-use super::brief;
+use super::{brief, gave_way};
 use crate::engine::ledger::Ledger;
-use crate::postgres::{describe, is_connection_loss};
+use crate::postgres::describe;
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ impl Writers {
         if self.others.is_due() {
             match self.count(connection).await {
                 Ok(counted) => self.others.judge(counted),
-                Err(error) if is_connection_loss(&error) || error.as_database_error().is_none() => return Err(error),
+                Err(error) if gave_way(&error) => return Err(error),
                 Err(error) => tracing::warn!(error = describe(&error), "whether others write is not known"),
             }
         }

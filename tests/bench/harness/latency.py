@@ -81,10 +81,11 @@ def _beside(scene, database, variant, rows, expected, seed):
     for number, text in enumerate(scene.shape.application):
         (folder / f"{number}.sql").write_text(text)
         scripts += ["-f", str(folder / f"{number}.sql")]
-    # Twice as long as alone; and what waited for the one statement has to be worked off.
-    seconds = int(LEAD + 2 * expected.get(variant.name, WINDOW) * 1.2 + TAIL + 1)
     if isinstance(variant, (Nothing, Beside)):
         seconds = LEAD + WINDOW + TAIL
+    else:
+        # Twice as long as alone; and what waited for the one statement has to be worked off.
+        seconds = int(LEAD + 2 * expected[variant.name] * 1.2 + TAIL + 1)
     command = scene.server.client(
         "pgbench", database, "-n", *scripts, "-D", f"rows={rows}", "-R", str(RATE), "-c", str(CLIENTS), "-j", "2", "-T", str(seconds),
         f"--random-seed={seed}", "-l", "--log-prefix", str(folder / "log"),

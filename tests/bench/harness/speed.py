@@ -19,9 +19,6 @@ def run(scene, template, rows, compared, count, random, say):
     """`count` rounds: for each variant what it took, and whether it left what the one statement left."""
     rounds, problems = [], []
     written = scene.plans[1].status["willWrite"]
-    # The first one on a fresh server has to make the files of the log that all later ones use again: nobody is to be that one.
-    with scene.server.copy(template, "bench_run") as database:
-        measure(Floor(), scene, database)
     for number in range(count):
         results, states = {}, {}
         for variant in random.sample(compared, len(compared)):
