@@ -525,6 +525,10 @@ pub struct PlanStatus {
     pub planned_at: Option<Timestamp>,
     /// Rows planned a second.
     pub rows_per_second: i64,
+    /// Rows that all workers together will write a second, gently (`throttle.besideWriters`), where others wrote while the plan was
+    /// made; absent where none did.
+    #[serde(skip_serializing_if = "none")]
+    pub gentle_rows_per_second: i64,
     /// Script mode: the last lines of the dry run.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub output: String,

@@ -45,6 +45,9 @@ pub struct Storage {
     pub file: i64,
 }
 
+/// The server's timeline, as SQL: a failover and a recovery begin another one.
+pub const TIMELINE: &str = "left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+
 /// A snapshot sees nothing of subtransactions whose transaction is open, but does not list them: those are asked for. What
 /// has ended meanwhile can no longer be asked.
 const SEEN: &str = "

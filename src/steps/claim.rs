@@ -1,7 +1,7 @@
 //! `claim`: the database is ours, or whose it is.
 
 use super::session::{Role, open};
-use super::{StepContext, StepEnd, engine_ends};
+use super::{StepContext, StepEnd, engine_ends, moments};
 use crate::engine::apply::ApplyError;
 use crate::engine::capture;
 use crate::engine::definition;
@@ -43,6 +43,9 @@ async fn claim(context: &StepContext, connection: &mut sqlx::PgConnection) -> Re
     ledger::ensure(connection, schema).await?;
     let claimed = ledger::claim(connection, schema, &input.run, &input.spec_hash, input.take_over_from.as_deref()).await?;
     if claimed == Claimed::Ours {
+        if moments::make(connection, schema).await {
+            moments::claimed(connection, schema, &input.run.uid).await?;
+        }
         sweep(context, connection).await;
     }
     Ok(claimed)

@@ -14,6 +14,7 @@ mod claim;
 mod close;
 mod engine_ends;
 mod loss_account;
+mod moments;
 mod monitor;
 mod plan;
 mod preflight;

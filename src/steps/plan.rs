@@ -3,11 +3,13 @@
 use super::backup_store::BackupStore;
 use super::session::{Role, open};
 use super::{StepContext, StepEnd, engine_ends};
-use crate::api::spec::{AddedColumn, SqlBackfill};
+use crate::api::spec::{AddedColumn, BesideWriters, SqlBackfill};
 use crate::api::status::{PlanStatus, Step};
 use crate::engine::definition;
 use crate::engine::model::Model;
 use crate::engine::plan::{self, PlanOptions, WRITES_MAX};
+use crate::engine::throttle::{Before, GENTLE_ROWS_PER_SECOND};
+use crate::postgres::describe;
 use crate::protocol::{Outcome, PlanReport, StepReport};
 use jiff::Timestamp;
 use sqlx::PgConnection;
@@ -62,7 +64,9 @@ async fn made(context: &StepContext, spec: &SqlBackfill, file: &Path) -> Result<
         context.reporter.progress(done, total, "rows");
         !context.stop.is_cancelled()
     };
+    let before = Before::now(&mut connection).await;
     let mut plan = plan::plan(&mut connection, &model, options, progress).await.map_err(|error| engine_ends::plan(&error))?;
+    plan.gentle_rows_per_second = gentle_rows_per_second(spec, before, &mut connection).await;
     plan.definitions = definitions;
     store.keep(&draft, &file).await.map_err(|error| error.end())?;
     plan.file = file;
@@ -72,6 +76,30 @@ async fn made(context: &StepContext, spec: &SqlBackfill, file: &Path) -> Result<
         plan.remarks.push("the role of planSecretRef may change data, so that the plan is not proved read-only".into());
     }
     Ok(plan)
+}
+
+/// What apply will write a second beside those that wrote while the plan was made; 0 where none did, or nobody knows.
+async fn gentle_rows_per_second(spec: &SqlBackfill, before: Result<Before, sqlx::Error>, connection: &mut PgConnection) -> i64 {
+    if spec.throttle.beside_writers != BesideWriters::Gentle {
+        return 0;
+    }
+    let many = match before {
+        Ok(before) => before.many_since(connection).await,
+        Err(error) => Err(error),
+    };
+    match many {
+        Ok(many) => {
+            if many == Some(true) {
+                GENTLE_ROWS_PER_SECOND * i64::from(spec.workers)
+            } else {
+                0
+            }
+        }
+        Err(error) => {
+            tracing::warn!(error = describe(&error), "whether others write is not known");
+            0
+        }
+    }
 }
 
 /// `STEM.plan` beside the backup; a plan made again after migrations has its own name, so that the approved one stays.

@@ -41,9 +41,7 @@ impl Reporter {
     /// Says that all is done, at once: the last look may be long ago, and a short step has had none.
     pub fn finished(&self, total: i64, unit: &str) {
         let Ok(mut state) = self.state.lock() else { return };
-        let now = Instant::now();
-        let line = state.progress(total, total, unit, now).or_else(|| state.line(true, now));
-        if let Some(line) = line {
+        if let Some(line) = state.finished(total, unit, Instant::now()) {
             print(&line);
         }
     }
@@ -81,6 +79,12 @@ impl State {
         line
     }
 
+    fn finished(&mut self, total: i64, unit: &str, now: Instant) -> Option<Progress> {
+        // Nobody is to be spared any more.
+        self.now.gentle = false;
+        self.progress(total, total, unit, now).or_else(|| self.line(true, now))
+    }
+
     fn throttled<'a>(&mut self, held: Option<&Held>, remarks: impl IntoIterator<Item = &'a Remark>, now: Instant) -> Option<Progress> {
         let (by, message) = held.map_or((None, String::new()), |held| (Some(held.reading.to_owned()), held.message.clone()));
         let unmeasured: Vec<String> = remarks.into_iter().take(REMARKS).map(|r| format!("{}: {}", r.reading, r.message)).collect();
@@ -115,6 +119,15 @@ mod tests {
     use super::State;
     use crate::engine::throttle::{Held, Remark};
     use std::time::{Duration, Instant};
+
+    #[test]
+    fn the_last_line_says_that_all_is_done_and_that_nobody_is_spared_any_more() {
+        let (mut state, start) = (State::default(), Instant::now());
+        state.now.gentle = true;
+        assert!(state.progress(5, 10, "rows", start).unwrap().gentle);
+        let last = state.finished(10, "rows", start + Duration::from_millis(1)).unwrap();
+        assert_eq!((last.done, last.total, last.gentle), (10, 10, false));
+    }
 
     #[test]
     fn a_line_a_second_says_how_fast_it_goes() {

@@ -5,6 +5,7 @@ use crate::harness::{Bench, Direct};
 use crate::server::Server;
 use backfill_operator::engine::apply::Ending;
 use backfill_operator::engine::connector::Connector as _;
+use backfill_operator::engine::throttle::Before;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -100,4 +101,23 @@ async fn alone_it_is_never_gentle_nor_where_the_run_says_so() {
         assert_eq!(run.bench.number("SELECT count(*) FROM waits WHERE waits <> 'off'").await, 0);
         assert!(run.batches("true").await < 60);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_can_tell_whether_others_write_beside_it() {
+    let server = Server::start();
+    let bench = Bench::on(&server, TABLE, "{source: {table: n}, writes: [{set: {w: s.v * 2}}]}").await;
+    let mut connection = Direct(bench.credentials.clone()).connect().await.unwrap();
+    let mut application = Direct(bench.credentials.clone()).connect().await.unwrap();
+    assert_eq!(Before::now(&mut connection).await.unwrap().many_since(&mut connection).await.unwrap(), None, "too early");
+    let before = Before::now(&mut connection).await.unwrap();
+    for _ in 0..50 {
+        sqlx::query("UPDATE app SET v = v + 1 WHERE id = 1").execute(&mut application).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(6)).await;
+    }
+    assert_eq!(before.many_since(&mut connection).await.unwrap(), Some(true));
+    let before = Before::now(&mut connection).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    sqlx::query("UPDATE app SET v = v + 1 WHERE id = 1").execute(&mut application).await.unwrap();
+    assert_eq!(before.many_since(&mut connection).await.unwrap(), Some(false));
 }

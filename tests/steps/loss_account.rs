@@ -1,7 +1,7 @@
 //! What a restore would lose, against what it then loses: on a real server, with an application that does everything there is.
 
 use crate::support::pod::{Pod, RUN_UID, TABLES, spec};
-use crate::support::postgres::Database;
+use crate::support::postgres::{Database, Server, standby};
 use backfill_operator::api::spec::BackfillRunSpec;
 use backfill_operator::api::status::{LossStatus, Step};
 use backfill_operator::protocol::{LossReport, Outcome, StepReport};
@@ -9,6 +9,7 @@ use serde_json::json;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 const ORDERS: &str = "CREATE TABLE \"Orders\" (id int PRIMARY KEY, note text); INSERT INTO \"Orders\" SELECT n, 'order ' || n FROM generate_series(1, 100) n;
     CREATE TABLE quiet (id int PRIMARY KEY); INSERT INTO quiet SELECT generate_series(1, 10);";
@@ -200,8 +201,7 @@ async fn where_transaction_ids_mean_nothing_the_account_goes_by_sums_and_says_wh
     assert_eq!(of(&account, "public.quiet").message, "10 rows in the dump, 1 now (by sums alone, for it was dropped and made anew since)");
     // All of the database anew, under its name: as somebody leaves it who has restored it by hand.
     let other = format!("{}_copy", database.name);
-    let mut admin =
-        Database { name: "postgres".into(), owner: String::new(), reader: String::new(), password: String::new() }.as_superuser().await;
+    let mut admin = database.beside("postgres").as_superuser().await;
     for sql in [
         format!("CREATE DATABASE {other} TEMPLATE {} OWNER {}", database.name, database.owner),
         format!("DROP DATABASE {}", database.name),
@@ -217,6 +217,89 @@ async fn where_transaction_ids_mean_nothing_the_account_goes_by_sums_and_says_wh
         assert!(loss.written.is_none() && loss.message.ends_with(why), "{}", loss.message);
     }
     assert!(of(&account, "public.scenarios").message.starts_with("as the run left it; what others wrote"), "{:?}", account.losses);
+}
+
+/// Promotes a standby once it has all that its primary has, and leads the run to it.
+async fn fail_over(pod: &Pod, database: &Database, standby: &Server) -> Database {
+    let has_all = format!("pg_last_wal_replay_lsn() >= '{}'::pg_lsn", database.text("pg_current_wal_insert_lsn()").await);
+    let promoted = database.on(standby.port);
+    let until = Instant::now() + Duration::from_mins(1);
+    while promoted.text(&has_all).await != "true" {
+        assert!(Instant::now() < until, "the standby follows its primary");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(promoted.text("pg_promote()").await, "true");
+    pod.secret("port", &promoted.port.to_string());
+    promoted
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failover_ids_that_two_transactions_have_had_deceive_nobody() {
+    let old = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let mut pod = Pod::new(&old, spec(""));
+    let standby = standby();
+    passes(&mut pod, &[Step::Backup, Step::Plan, Step::Claim, Step::Apply]);
+    old.execute("UPDATE \"Orders\" SET note = 'kept' WHERE id <= 10; UPDATE scenarios SET updated_at = now() WHERE id <= 4").await;
+    let new = fail_over(&pod, &old, &standby).await;
+    // Lost with the primary; what the application writes to the new one has the same ids.
+    let id = "pg_current_xact_id()::text";
+    let mut doomed = old.as_owner().await;
+    run(&mut doomed, "BEGIN; UPDATE \"Orders\" SET note = 'lost'").await;
+    let was: String = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {id}"))).fetch_one(&mut doomed).await.unwrap();
+    run(&mut doomed, "COMMIT").await;
+    while new.text("pg_current_xact_id()").await.parse::<i64>().unwrap() < was.parse::<i64>().unwrap() {}
+    new.execute("UPDATE \"Orders\" SET note = 'of the new server' WHERE id BETWEEN 6 AND 20; DELETE FROM \"Orders\" WHERE id > 97").await;
+    new.execute("INSERT INTO \"Orders\" VALUES (500, 'new'); UPDATE scenarios SET accepted_prompt = 'own' WHERE id = 9").await;
+    passes(&mut pod, &[Step::Verify]);
+
+    let account = pod.account();
+    assert_eq!(tables(&account), ["public.\"Orders\"", "public.scenarios"]);
+    let (orders, scenarios) = (rows(&new, "\"Orders\"").await, rows(&new, "scenarios").await);
+    pod.input.loss_digest = Some(account.digest.clone());
+    pod.run(Step::Restore).restored();
+    let (orders_then, scenarios_then) = (rows(&new, "\"Orders\"").await, rows(&new, "scenarios").await);
+    let loss = of(&account, "public.\"Orders\"");
+    assert_eq!((loss.written, loss.gone), (Some(not_in(&orders, &orders_then)), Some(not_in(&orders_then, &orders))), "{}", loss.message);
+    assert_eq!((loss.written, loss.gone), (Some(21), Some(23)), "{}", loss.message);
+    let loss = of(&account, "public.scenarios");
+    let by_run = loss.by_run.unwrap();
+    assert_eq!(
+        (loss.written.unwrap() + by_run, loss.gone.unwrap() + by_run),
+        (not_in(&scenarios, &scenarios_then), not_in(&scenarios_then, &scenarios))
+    );
+    assert_eq!((loss.written, by_run), (Some(5), 495), "{}", loss.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failover_before_the_claim_nothing_says_what_the_standby_had_and_sums_decide() {
+    let old = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let mut pod = Pod::new(&old, spec(""));
+    let standby = standby();
+    passes(&mut pod, &[Step::Backup, Step::Plan]);
+    let new = fail_over(&pod, &old, &standby).await;
+    new.execute("UPDATE \"Orders\" SET note = 'new' WHERE id = 1").await;
+    passes(&mut pod, &[Step::Claim, Step::Apply, Step::Verify]);
+    let account = pod.account();
+    assert_eq!(tables(&account), ["public.\"Orders\"", "public.scenarios"]);
+    let why = "(by sums alone, for the server has been recovered, or another one has taken its place, since)";
+    for loss in &account.losses {
+        assert!(loss.written.is_none() && loss.message.ends_with(why), "{}", loss.message);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_s_account_goes_on_after_a_failover() {
+    let old = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let mut pod = Pod::new(&old, script());
+    let standby = standby();
+    passes(&mut pod, &[Step::Backup, Step::Claim]);
+    old.execute("UPDATE scenarios SET accepted_prompt = 'filled'").await;
+    passes(&mut pod, &[Step::Verify]);
+    let new = fail_over(&pod, &old, &standby).await;
+    assert!(pod.account().losses.is_empty());
+    new.execute("UPDATE scenarios SET accepted_prompt = 'own' WHERE id < 3").await;
+    let account = pod.account();
+    assert_eq!((of(&account, "public.scenarios").written, of(&account, "public.scenarios").gone), (Some(2), Some(2)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ mod encryption;
 mod existing;
 mod loss_account;
 mod monitor;
+mod plan;
 mod preflight;
 mod rehearse;
 mod restore;

@@ -37,9 +37,7 @@ async fn backed_up(more: &str) -> (Database, Pod) {
 }
 
 async fn in_old(database: &Database, old: &str, sql: &str) -> String {
-    let other =
-        Database { name: old.into(), owner: database.owner.clone(), reader: database.reader.clone(), password: database.password.clone() };
-    other.text(sql).await
+    database.beside(old).text(sql).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

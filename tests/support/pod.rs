@@ -1,6 +1,6 @@
 //! A folder that looks like the pod of a step, and the real binary run in it.
 
-use super::postgres::{Database, is_root, path_with_programs, server, server_programs, unprivileged};
+use super::postgres::{Database, is_root, path_with_programs, server_programs, unprivileged};
 use backfill_operator::api::BackfillRunSpec;
 use backfill_operator::api::status::Step;
 use backfill_operator::protocol::{
@@ -99,7 +99,7 @@ impl Pod {
         let clients = std::env::var_os("BACKFILL_TEST_CLIENT").map(|_| PathBuf::from("/nonexistent"));
         let pod = Self { folder, paths, input, clients, servers: None };
         pod.secret("host", "127.0.0.1");
-        pod.secret("port", &server().port.to_string());
+        pod.secret("port", &database.port.to_string());
         pod.secret("dbname", &database.name);
         pod.secret("username", &database.owner);
         pod.secret("password", &database.password);
@@ -115,7 +115,7 @@ impl Pod {
         std::fs::create_dir_all(&self.paths.plan_database).unwrap();
         for (key, value) in [
             ("host", "127.0.0.1"),
-            ("port", server().port.to_string().as_str()),
+            ("port", database.port.to_string().as_str()),
             ("dbname", &database.name),
             ("username", &database.reader),
             ("password", &database.password),

@@ -13,7 +13,6 @@ pub const SUPER_PASSWORD: &str = "super-s3cret";
 pub struct Server {
     pub port: u16,
     pub folder: PathBuf,
-    /// Ends with our process, however that ends, and takes the server with it.
     _reaper: Child,
 }
 
@@ -69,26 +68,60 @@ fn start() -> Server {
         .arg(&data)
         .current_dir("/"));
     certificates(&folder, &data);
+    let port = serve(&folder, &data);
+    Server { port, _reaper: reaper(&folder, &data), folder }
+}
+
+/// A standby of the tests' server, which follows it until it is promoted.
+pub fn standby() -> Server {
+    let primary = server();
+    let folder = tempfile::Builder::new().prefix("backfill-pg-").tempdir().unwrap().keep();
+    let data = folder.join("data");
+    if is_root() {
+        run(Command::new("chown").args(["-R", "postgres:postgres"]).arg(&folder));
+    }
+    run(unprivileged(&server_programs().join("pg_basebackup"))
+        .args([
+            "--write-recovery-conf",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--no-sync",
+            "--host=127.0.0.1",
+            "--username",
+            SUPERUSER,
+        ])
+        .args(["--port", &primary.port.to_string(), "--pgdata"])
+        .arg(&data)
+        .env("PGPASSWORD", SUPER_PASSWORD)
+        .current_dir("/"));
+    let port = serve(&folder, &data);
+    Server { port, _reaper: reaper(&folder, &data), folder }
+}
+
+/// Starts a server on a port of its own.
+fn serve(folder: &Path, data: &Path) -> u16 {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let options = format!(
         "-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off -c ssl=on -c max_connections=60 -c max_locks_per_transaction=1024 -c track_commit_timestamp=on",
         folder.display()
     );
-    let pg_ctl = server_programs().join("pg_ctl");
-    run(unprivileged(&pg_ctl)
+    run(unprivileged(&server_programs().join("pg_ctl"))
         .arg("--pgdata")
-        .arg(&data)
+        .arg(data)
         .args(["--wait", "--silent", "--options", &options])
         .arg("--log")
         .arg(folder.join("log"))
         .arg("start")
         .current_dir("/"));
+    port
+}
+
+/// Ends with our process, however that ends, and takes the server with it.
+fn reaper(folder: &Path, data: &Path) -> Child {
     let pid = std::fs::read_to_string(data.join("postmaster.pid")).unwrap().lines().next().unwrap().to_owned();
     let script =
         format!("cat >/dev/null; kill -QUIT {pid}; while kill -0 {pid} 2>/dev/null; do sleep 0.1; done; rm -rf '{}'", folder.display());
-    let reaper =
-        Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    Server { port, folder, _reaper: reaper }
+    Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// A CA of the test's own, `ca.crt`, a certificate for 127.0.0.1 signed by it, and another CA, `other.crt`, that signed nothing.
@@ -112,7 +145,10 @@ fn run(command: &mut Command) {
 }
 
 /// A database with a role that owns it and one that can only SELECT.
+#[derive(Clone)]
 pub struct Database {
+    /// Of the server that it is on.
+    pub port: u16,
     pub name: String,
     pub owner: String,
     pub reader: String,
@@ -126,7 +162,8 @@ impl Database {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (name, owner, reader) = (format!("shop_{number}"), format!("owner_{number}"), format!("reader_{number}"));
         let password = format!("p:a\\ss-{number}-w0rd");
-        let mut admin = connect(SUPERUSER, SUPER_PASSWORD, "postgres").await;
+        let port = server().port;
+        let mut admin = connect(port, SUPERUSER, SUPER_PASSWORD, "postgres").await;
         for statement in [
             format!("CREATE ROLE {owner} LOGIN PASSWORD '{password}'"),
             format!("CREATE ROLE {reader} LOGIN PASSWORD '{password}'"),
@@ -136,22 +173,32 @@ impl Database {
             sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut admin).await.unwrap();
         }
         admin.close().await.unwrap();
-        let database = Self { name, owner, reader, password };
+        let database = Self { port, name, owner, reader, password };
         database.execute(sql).await;
         database
     }
 
     pub async fn as_owner(&self) -> PgConnection {
-        connect(&self.owner, &self.password, &self.name).await
+        connect(self.port, &self.owner, &self.password, &self.name).await
+    }
+
+    /// The database of the same name on another server, with the same roles.
+    pub fn on(&self, port: u16) -> Self {
+        Self { port, ..self.clone() }
+    }
+
+    /// Another database of the server, with the same roles.
+    pub fn beside(&self, name: &str) -> Self {
+        Self { name: name.into(), ..self.clone() }
     }
 
     /// As the owner, where the server lets it in.
     pub async fn try_as_owner(&self) -> Result<PgConnection, sqlx::Error> {
-        try_connect(&self.owner, &self.password, &self.name).await
+        try_connect(self.port, &self.owner, &self.password, &self.name).await
     }
 
     pub async fn as_superuser(&self) -> PgConnection {
-        connect(SUPERUSER, SUPER_PASSWORD, &self.name).await
+        connect(self.port, SUPERUSER, SUPER_PASSWORD, &self.name).await
     }
 
     pub async fn execute(&self, sql: &str) {
@@ -175,14 +222,14 @@ impl Database {
     }
 }
 
-async fn connect(role: &str, password: &str, database: &str) -> PgConnection {
-    try_connect(role, password, database).await.unwrap()
+async fn connect(port: u16, role: &str, password: &str, database: &str) -> PgConnection {
+    try_connect(port, role, password, database).await.unwrap()
 }
 
-async fn try_connect(role: &str, password: &str, database: &str) -> Result<PgConnection, sqlx::Error> {
+async fn try_connect(port: u16, role: &str, password: &str, database: &str) -> Result<PgConnection, sqlx::Error> {
     let options = PgConnectOptions::new_without_pgpass()
         .host("127.0.0.1")
-        .port(server().port)
+        .port(port)
         .username(role)
         .password(password)
         .database(database)

@@ -20,6 +20,44 @@ const SHORTEST: Duration = Duration::from_millis(250);
 /// are taken back and tried again.
 const UNCOUNTED: i64 = 10;
 
+/// What one worker writes beside others, about: a batch of 100 rows each 30 ms (measured; `make bench`, the part `latency`).
+pub const GENTLE_ROWS_PER_SECOND: i64 = 3000;
+
+/// True where so many numbers, of which the run's own are left out as far as they are known, are those of an application.
+fn are_many(numbers: i64, within: Duration) -> bool {
+    let millis = i64::try_from(within.as_millis()).unwrap_or(i64::MAX).max(1);
+    (numbers - UNCOUNTED).saturating_mul(1000) >= MANY.saturating_mul(millis)
+}
+
+/// A moment at which the run itself writes nothing, to look back to.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    at: Instant,
+    begun: i64,
+}
+
+impl Before {
+    /// Now. The connection must not be in a transaction, here and below.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn now(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let sql = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8";
+        let begun = sqlx::query_scalar(sql).persistent(false).fetch_one(connection).await?;
+        Ok(Self { at: Instant::now(), begun })
+    }
+
+    /// Whether many others have written since; `None` where it is too early to say.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn many_since(self, connection: &mut PgConnection) -> Result<Option<bool>, sqlx::Error> {
+        let now = Self::now(connection).await?;
+        let within = now.at.duration_since(self.at);
+        Ok((within >= SHORTEST).then(|| are_many(now.begun - self.begun, within)))
+    }
+}
+
 /// What was counted at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
@@ -97,8 +135,7 @@ impl Others {
             return;
         }
         self.compared = true;
-        let millis = i64::try_from(now.at.duration_since(before.at).as_millis()).unwrap_or(i64::MAX).max(1);
-        if (begun - own - UNCOUNTED).saturating_mul(1000) >= MANY.saturating_mul(millis) {
+        if are_many(begun - own, now.at.duration_since(before.at)) {
             (self.many, self.fewer_since) = (true, None);
         } else if now.at.duration_since(*self.fewer_since.get_or_insert(now.at)) >= QUIET {
             self.many = false;

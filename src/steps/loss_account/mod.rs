@@ -8,8 +8,9 @@ mod own;
 mod sums;
 mod versions;
 
-use super::applied_sums::{self, Applied};
+use super::applied_sums;
 use super::backup_store::{BackupStore, Manifest, StoreError};
+use super::moments::{self, Moments};
 use super::session::{Role, Session, SessionError};
 use super::{StepContext, StepEnd, capture, run_tables};
 use crate::api::spec::Scope;
@@ -17,11 +18,12 @@ use crate::api::status::LossStatus;
 use crate::destination::DestinationError;
 use crate::engine::ledger::Ledger;
 use crate::postgres::table_sums::{self, TableSum};
-use crate::postgres::transactions::{self, SeenTransactions, Storage};
+use crate::postgres::transactions::{self, SeenTransactions, Storage, TIMELINE};
 use crate::postgres::{database_id, describe, facts, is_connection_loss};
 use crate::protocol::{LossReport, Outcome, StepReport};
 use own::Own;
 use sha2::{Digest as _, Sha256};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use std::collections::{BTreeMap, BTreeSet};
 use sums::Baseline;
@@ -120,8 +122,7 @@ pub(super) async fn of(context: &StepContext, session: &Session) -> Result<LossR
     if manifest.is_unmeasured() {
         return Ok(unmeasured(&manifest, &now));
     }
-    let applied = applied_sums::read(&mut connection, ledger, &context.input.run.uid).await?;
-    let account = Account::begin(context, &mut connection, &manifest, applied).await?;
+    let account = Account::begin(context, &mut connection, &manifest).await?;
     account.draw_up(&mut connection, &now).await
 }
 
@@ -136,9 +137,9 @@ struct Moment {
 
 impl Moment {
     async fn read(connection: &mut PgConnection) -> Result<(Self, String), sqlx::Error> {
-        let (next, commit_timestamps, timeline) = sqlx::query_as(
-            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8, current_setting('track_commit_timestamp')::bool, left(pg_walfile_name(pg_current_wal_lsn()), 8)",
-        )
+        let (next, commit_timestamps, timeline) = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8, current_setting('track_commit_timestamp')::bool, {TIMELINE}"
+        )))
         .fetch_one(connection)
         .await?;
         Ok((Self { next, commit_timestamps }, timeline))
@@ -148,7 +149,9 @@ impl Moment {
 /// All that an account is drawn up from.
 struct Account<'a> {
     manifest: &'a Manifest,
-    applied: Option<Applied>,
+    /// What the tables held when the run had applied its changes.
+    applied: Option<Vec<TableSum>>,
+    moments: Moments,
     /// The tables that the run names; `None` in script mode.
     named: Option<BTreeSet<String>>,
     own: Own,
@@ -158,33 +161,35 @@ struct Account<'a> {
 }
 
 impl<'a> Account<'a> {
-    async fn begin(
-        context: &StepContext,
-        connection: &mut PgConnection,
-        manifest: &'a Manifest,
-        applied: Option<Applied>,
-    ) -> Result<Self, LossError> {
+    async fn begin(context: &StepContext, connection: &mut PgConnection, manifest: &'a Manifest) -> Result<Self, LossError> {
         let input = &context.input;
+        let (schema, uid) = (&input.spec.database.ledger_schema, &input.run.uid);
+        let applied = table_sums::recorded(connection, schema, uid, applied_sums::APPLIED).await?;
+        let moments = moments::read(connection, schema, uid).await?;
+        let named = own_tables(context, connection).await?;
         let (moment, timeline) = Moment::read(connection).await?;
         let server = facts(connection).await?;
         let is = database_id(connection, &server).await?;
-        let meaningless = match &manifest.transactions {
+        let after_script = moments.applied.as_ref().filter(|_| named.is_none() && applied.is_some());
+        let meaningless = match after_script.or(manifest.transactions.as_ref()) {
             None => Some("the backup does not say which transactions its snapshot saw"),
             Some(_) if manifest.database.id != is => {
                 Some("the database is not the one that was dumped, but has been restored or moved since")
             }
-            Some(seen) if seen.timeline != timeline => Some("the server has been recovered, or another one has taken its place, since"),
+            // After a failover ids go on from where the standby was.
+            Some(seen) if seen.timeline != timeline && !moments.go_on_from(seen) => {
+                Some("the server has been recovered, or another one has taken its place, since")
+            }
             Some(seen) if moment.next < seen.next => Some("the server has been set back since"),
             Some(_) => None,
         };
-        let ledger = Ledger::of(&input.spec.database.ledger_schema, &input.run);
-        let named = own_tables(context, connection).await?;
+        let ledger = Ledger::of(schema, &input.run);
         let own = if input.spec.backfill.sql.is_some() {
             Own::read(connection, &ledger, moment.next).await?
         } else {
             Own { unknown: true, ..Own::default() }
         };
-        Ok(Self { manifest, applied, named, own, moment, meaningless })
+        Ok(Self { manifest, applied, moments, named, own, moment, meaningless })
     }
 
     /// The snapshot that a table is compared with: what a script left, else the dump's.
@@ -192,8 +197,8 @@ impl<'a> Account<'a> {
         let of = |sums: &'a [TableSum]| sums.iter().find(|sum| sum.table == table);
         if let Some(applied) = self.applied.as_ref().filter(|_| self.named.is_none()) {
             // A former release did not record which transactions had ended.
-            let seen = applied.transactions.as_ref()?;
-            let sum = applied.sums.iter().find(|sum| sum.table == table)?;
+            let seen = self.moments.applied.as_ref()?;
+            let sum = applied.iter().find(|sum| sum.table == table)?;
             return Some((sum, seen, "since the script had ended".into()));
         }
         let taken_at = self.manifest.taken_at.as_second();
@@ -202,7 +207,7 @@ impl<'a> Account<'a> {
     }
 
     async fn draw_up(&self, connection: &mut PgConnection, now: &[TableSum]) -> Result<LossReport, LossError> {
-        let baseline = Baseline::new(self.manifest, self.applied.as_ref().map(|applied| applied.sums.as_slice()), self.named.as_ref());
+        let baseline = Baseline::new(self.manifest, self.applied.as_deref(), self.named.as_ref());
         let names: Vec<&str> = now.iter().map(|sum| sum.table.as_str()).collect();
         let storage = transactions::storage(connection, &names).await?;
         let mut hasher = Sha256::new();
