@@ -42,7 +42,7 @@ async fn it_knows_that_apply_will_be_gentle_where_an_application_writes_meanwhil
         }
     });
     pod.input.spec.backfill.sql.as_mut().unwrap().workers = 2;
-    assert_eq!(planned(&mut pod).gentle_rows_per_second, 6000, "two workers");
+    assert_eq!(planned(&mut pod).gentle_rows_per_second, 4000, "two workers");
     pod.input.spec.backfill.sql.as_mut().unwrap().throttle.beside_writers = BesideWriters::Full;
     assert_eq!(planned(&mut pod).gentle_rows_per_second, 0);
     writes.store(false, Ordering::Relaxed);

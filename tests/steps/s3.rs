@@ -3,7 +3,7 @@
 use crate::restore::ledger;
 use crate::support::pod::{End, Pod, TABLES, children_showing, spec};
 use crate::support::postgres::{Database, path_with_programs};
-use crate::support::s3::{BUCKET, Fault, KEY_ID, KEY_SECRET, Proxy, Store};
+use crate::support::s3::{BUCKET, Fault, KEY_ID, KEY_SECRET, KMS_KEY, Proxy, Store};
 use backfill_operator::api::BackfillRunSpec;
 use backfill_operator::api::spec::{Destination, S3Destination};
 use backfill_operator::api::status::{BackupStatus, Step};
@@ -275,13 +275,34 @@ async fn what_died_half_way_is_no_backup_and_goes_with_the_next_attempt_and_fore
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_store_is_asked_to_encrypt_every_file_as_the_spec_says() {
-    let store = Store::start();
+async fn a_store_that_is_asked_to_encrypts_every_file_and_says_so() {
+    let store = Store::encrypting();
     let database = Database::new(&format!("{TABLES}{LARGE}")).await;
     ledger(&database).await;
     let proxy = Proxy::before(&store, |_, _| None).await;
-    let mut pod = pod(&database, &proxy.endpoint());
-    encrypt(&mut pod, &json!({"type": "AES256"}));
+    for (asked, header) in
+        [(json!({"type": "AES256"}), "AES256".to_owned()), (json!({"type": "KMS", "keyId": KMS_KEY}), format!("aws:kms {KMS_KEY}"))]
+    {
+        encrypted(&store, &database, &proxy, &asked, &header);
+    }
+    // What the server keeps without being asked can be read off its disk: the look for it is not blind.
+    assert_eq!(readable(&store), Vec::<String>::new());
+    let mut pod = pod(&database, &store.endpoint());
+    backup_of(&pod.run(Step::Backup));
+    assert!(readable(&store).len() >= 2, "dump and manifest: {:?}", readable(&store));
+}
+
+/// Files of the server in which the name of a table can be read.
+fn readable(store: &Store) -> Vec<String> {
+    let name = b"scenario_generations";
+    let reads = |file: &String| std::fs::read(store.path(file)).unwrap().windows(name.len()).any(|bytes| bytes == name);
+    store.files().into_iter().filter(reads).collect()
+}
+
+fn encrypted(store: &Store, database: &Database, proxy: &Proxy, asked: &serde_json::Value, header: &str) {
+    let mut pod = pod(database, &proxy.endpoint());
+    encrypt(&mut pod, asked);
+    let before = proxy.requests().len();
     assert_eq!(pod.run(Step::Preflight).verdict.outcome, Outcome::Passed);
     let end = pod.run(Step::Backup);
     assert_eq!(ended(&end), (Outcome::Passed, "BackupProved"), "{} {}", end.verdict.message, end.stderr);
@@ -289,11 +310,11 @@ async fn the_store_is_asked_to_encrypt_every_file_as_the_spec_says() {
     let makes = |request: &str| {
         request.starts_with("POST ") && request.contains("?uploads") || request.starts_with("PUT ") && !request.contains("uploadId=")
     };
-    let made: Vec<String> = proxy.requests().into_iter().filter(|request| makes(request)).collect();
-    let encrypted: Vec<(String, String)> = proxy.encryption().into_iter().filter(|(request, _)| makes(request)).collect();
+    let made: Vec<String> = proxy.requests().into_iter().skip(before).filter(|request| makes(request)).collect();
+    let asking: Vec<(String, String)> = proxy.encryption().into_iter().filter(|(request, said)| makes(request) && said == header).collect();
     assert!(made.iter().any(|request| request.starts_with("POST ")) && made.len() >= 3, "{made:?}");
-    assert_eq!(encrypted.iter().map(|(request, _)| request.clone()).collect::<Vec<_>>(), made);
-    assert!(encrypted.iter().all(|(_, asks)| asks == "AES256"), "{encrypted:?}");
+    assert_eq!(asking.iter().map(|(request, _)| request.clone()).collect::<Vec<_>>(), made);
+    assert!(!store.files().is_empty());
     pod.input.backup = Some(backup_of(&end));
     assert!(pod.account().losses.is_empty(), "what was written so is read like any other");
 }
@@ -302,7 +323,16 @@ async fn the_store_is_asked_to_encrypt_every_file_as_the_spec_says() {
 async fn a_store_that_does_not_encrypt_so_is_named_before_anything_is_dumped() {
     let store = Store::start();
     let database = Database::new(TABLES).await;
-    // The server itself: it knows no key service.
+    // The server takes files with this wish as if it had none: nothing is written but the probe, which is removed.
+    let mut pod_of = pod(&database, &store.endpoint());
+    encrypt(&mut pod_of, &json!({"type": "AES256"}));
+    let end = pod_of.run(Step::Preflight);
+    assert_eq!(ended(&end), (Outcome::Stalled, "BucketEncryptionRefused"), "{} {}", end.verdict.message, end.stderr);
+    assert!(end.verdict.message.contains("does not say that it is encrypted"), "{}", end.verdict.message);
+    let end = pod_of.run(Step::Backup);
+    assert_eq!(ended(&end), (Outcome::Stalled, "BucketEncryptionRefused"), "{} {}", end.verdict.message, end.stderr);
+    assert_eq!(store.files(), Vec::<String>::new(), "a dump that is not encrypted is no dump");
+    // It knows no key service.
     let proxy = Proxy::before(&store, |_, _| None).await;
     for (asked, header) in [
         (json!({"type": "KMS"}), "aws:kms"),

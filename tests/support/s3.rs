@@ -1,4 +1,4 @@
-//! A real S3 server (rclone's) for a test, and a proxy before it that injects the faults of a bad day.
+//! A real S3 server (rclone's, or `MinIO`) for a test, and a proxy before it that injects the faults of a bad day.
 
 use axum::body::Bytes;
 use axum::extract::{Request, State};
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 pub const KEY_ID: &str = "AKIATESTTESTTEST";
 pub const KEY_SECRET: &str = "s3cret+of/the=store";
 pub const BUCKET: &str = "dumps";
+/// The key of the encrypting server's key service.
+pub const KMS_KEY: &str = "dumps-key";
 
 /// The server, with one bucket.
 pub struct Store {
@@ -33,39 +35,47 @@ impl Store {
         Self::on("127.0.0.1")
     }
 
-    /// On an address of this machine.
+    /// On an address of this machine: rclone's server, which has a file for each file, and does not encrypt.
     pub fn on(address: &str) -> Self {
+        Self::serve("rclone", address, |command, folder, to| {
+            command
+                .args(["serve", "s3", "--addr", to, "--config", "", "--vfs-cache-mode", "off", "--dir-cache-time", "1ms"])
+                .args(["--auth-key", &format!("{KEY_ID},{KEY_SECRET}")])
+                .arg(folder);
+        })
+    }
+
+    /// `MinIO`, which encrypts what it is asked to with a key of its own.
+    pub fn encrypting() -> Self {
+        Self::serve("minio", "127.0.0.1", |command, folder, to| {
+            command
+                .args(["server", "--quiet", "--address", to])
+                .arg(folder)
+                .env("MINIO_ROOT_USER", KEY_ID)
+                .env("MINIO_ROOT_PASSWORD", KEY_SECRET)
+                .env("MINIO_KMS_SECRET_KEY", format!("{KMS_KEY}:{}", "QmFja2ZpbGwga2V5IG9mIHRoZSB0ZXN0cyBvbmx5ISE="))
+                .env("MINIO_CALLHOME_ENABLE", "off")
+                .env("MINIO_UPDATE", "off")
+                .env("MINIO_BROWSER", "off")
+                .env("HOME", folder.parent().unwrap());
+        })
+    }
+
+    fn serve(name: &str, address: &str, with: impl FnOnce(&mut Command, &Path, &str)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3/binary.sh");
-        let output = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
-        assert!(output.status.success(), "the S3 server of the tests does not compile");
+        let output = Command::new(script).arg(name).stderr(Stdio::inherit()).output().unwrap();
+        assert!(output.status.success(), "the S3 server {name} of the tests does not compile");
         let binary = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
         let port = std::net::TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
-        let server = Command::new(binary)
-            .args([
-                "serve",
-                "s3",
-                "--addr",
-                &format!("{address}:{port}"),
-                "--config",
-                "",
-                "--vfs-cache-mode",
-                "off",
-                "--dir-cache-time",
-                "1ms",
-            ])
-            .args(["--auth-key", &format!("{KEY_ID},{KEY_SECRET}")])
-            .arg(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(binary);
+        with(&mut command, folder.path(), &format!("{address}:{port}"));
+        let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let store = Self { folder, address: address.into(), port, server };
         let started = Instant::now();
         while std::net::TcpStream::connect((address, port)).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(20), "the S3 server starts");
+            assert!(started.elapsed() < Duration::from_secs(20), "the S3 server {name} starts");
             std::thread::sleep(Duration::from_millis(20));
         }
         store

@@ -40,7 +40,7 @@ pub struct Throttle {
     #[serde(default = "hold")]
     #[schemars(length(max = 16), regex(pattern = *duration::PATTERN))]
     pub hold: String,
-    /// How the worker writes while other sessions write, too (20 transactions a second or more, on the whole server). `Gentle`: at most 100 rows a transaction, each on disk before the next one begins, and twice as long at rest as at work, so that the others' commits do not wait for the run's log. `Full`: as fast as it can. Default: `Gentle`.
+    /// How the worker writes while other sessions write, too (20 transactions a second or more, on the whole server). `Gentle`: at most 50 rows a transaction, each on disk before the next one begins, and twice as long at rest as at work, so that the others' commits do not wait for the run's log. `Full`: as fast as it can. Default: `Gentle`.
     #[serde(default, skip_serializing_if = "is_gentle")]
     pub beside_writers: BesideWriters,
 }

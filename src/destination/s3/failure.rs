@@ -10,8 +10,8 @@ pub(super) struct Place {
     pub bucket: String,
     pub region: String,
     pub endpoint: String,
-    /// The store is asked to encrypt what is written.
-    pub encrypts: bool,
+    /// How the store is asked to encrypt what is written, as the header has it.
+    pub encrypts: Option<&'static str>,
 }
 
 /// What a store answers that does not encrypt so, or not with this key.
@@ -25,7 +25,7 @@ impl Place {
         let unavailable = |detail: String| DestinationError::BucketUnavailable { endpoint: self.endpoint.clone(), action, detail };
         let writes = matches!(action, "write" | "begin an upload" | "upload" | "finish an upload");
         let code = answer.code.as_str();
-        if self.encrypts && writes && (code.starts_with("KMS") || code.contains("Encryption") || ENCRYPTION.contains(&code)) {
+        if self.encrypts.is_some() && writes && (code.starts_with("KMS") || code.contains("Encryption") || ENCRYPTION.contains(&code)) {
             return DestinationError::BucketEncryptionRefused { endpoint, code: answer.code };
         }
         match answer.code.as_str() {
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     fn failure(body: &str) -> DestinationError {
-        let place = Place { bucket: "b".into(), region: "us-east-1".into(), endpoint: "https://s3.test".into(), encrypts: false };
+        let place = Place { bucket: "b".into(), region: "us-east-1".into(), endpoint: "https://s3.test".into(), encrypts: None };
         let error = object_store::Error::Generic { store: "S3", source: body.to_owned().into() };
         place.failure("write", "a.dump", &error)
     }
@@ -182,7 +182,12 @@ mod tests {
     #[test]
     fn a_store_that_does_not_encrypt_as_it_is_asked_to_is_told_from_one_that_was_not_asked() {
         let reason = |encrypts: bool, action: &'static str, code: &str| {
-            let place = Place { bucket: "b".into(), region: "us-east-1".into(), endpoint: "https://s3.test".into(), encrypts };
+            let place = Place {
+                bucket: "b".into(),
+                region: "us-east-1".into(),
+                endpoint: "https://s3.test".into(),
+                encrypts: encrypts.then_some("AES256"),
+            };
             let body = format!("status code: 400 Bad Request: <Error><Code>{code}</Code></Error>");
             place.failure(action, "a.dump", &object_store::Error::Generic { store: "S3", source: body.into() }).reason()
         };

@@ -6,6 +6,7 @@
 
 mod access;
 mod failure;
+mod heard;
 
 pub use access::S3Files;
 
@@ -13,13 +14,17 @@ use super::{DestinationError, Reader, Stored};
 use crate::api::spec::S3Destination;
 use failure::Place;
 use futures::{StreamExt as _, TryStreamExt as _};
+use heard::Heard;
 use jiff::Timestamp;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path as Key;
-use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore as _, ObjectStoreExt as _, RetryConfig, WriteMultipart};
+use object_store::{
+    BackoffConfig, Certificate, ClientOptions, ObjectMeta, ObjectStore as _, ObjectStoreExt as _, RetryConfig, WriteMultipart,
+};
 use secrecy::ExposeSecret as _;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 use tokio_util::io::StreamReader;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -39,7 +44,39 @@ const AT_ONCE: usize = 3;
 pub struct S3 {
     store: Arc<AmazonS3>,
     place: Arc<Place>,
+    looks: Arc<Looks>,
     folder: String,
+}
+
+/// Looks at a file, one at a time: what is heard belongs to the last.
+#[derive(Debug)]
+struct Looks {
+    store: Arc<AmazonS3>,
+    place: Arc<Place>,
+    heard: Heard,
+    alone: Mutex<()>,
+}
+
+impl Looks {
+    /// Size and age of a file.
+    async fn at(&self, name: &str) -> Result<ObjectMeta, DestinationError> {
+        let _alone = self.alone.lock().await;
+        self.store.head(&Key::from(name)).await.map_err(|e| self.place.failure("look at", name, &e))
+    }
+
+    /// The same of a file that was just written: a store that was asked to encrypt says of it that it did. One that takes the
+    /// file and leaves the wish aside is found out so.
+    async fn at_written(&self, name: &str) -> Result<ObjectMeta, DestinationError> {
+        let _alone = self.alone.lock().await;
+        let meta = self.store.head(&Key::from(name)).await.map_err(|e| self.place.failure("look at", name, &e))?;
+        let said = self.heard.take();
+        if self.place.encrypts.is_some_and(|wanted| said.as_deref() != Some(wanted)) {
+            let code =
+                said.map_or_else(|| "it took a file, and does not say that it is encrypted".into(), |said| format!("it says {said}"));
+            return Err(DestinationError::BucketEncryptionRefused { endpoint: self.place.endpoint.clone(), code });
+        }
+        Ok(meta)
+    }
 }
 
 impl S3 {
@@ -87,15 +124,18 @@ impl S3 {
             }
         }
         let place = Place {
-            encrypts: encryption.is_some(),
+            encrypts: encryption.map(|encryption| encryption.kind.header()),
             bucket: spec.bucket.clone(),
             region: spec.region.clone(),
             endpoint: spec.endpoint.clone().unwrap_or_else(|| format!("https://s3.{}.amazonaws.com", spec.region)),
         };
+        let heard = Heard::default();
+        let builder = builder.with_client_options(client).with_http_connector(heard.clone());
         // The error may quote what it was built with.
-        let store =
-            builder.with_client_options(client).build().map_err(|_| misconfigured("endpoint, region and bucket make no address".into()))?;
-        Ok(Self { store: Arc::new(store), place: Arc::new(place), folder: spec.prefix.clone() })
+        let store = builder.build().map_err(|_| misconfigured("endpoint, region and bucket make no address".into()))?;
+        let (store, place) = (Arc::new(store), Arc::new(place));
+        let looks = Looks { store: Arc::clone(&store), place: Arc::clone(&place), heard, alone: Mutex::new(()) };
+        Ok(Self { store, place, looks: Arc::new(looks), folder: spec.prefix.clone() })
     }
 
     pub(super) fn folder(&self) -> &str {
@@ -113,6 +153,7 @@ impl S3 {
             upload: Some(WriteMultipart::new_with_chunk_size(upload, part)),
             store: Arc::clone(&self.store),
             place: Arc::clone(&self.place),
+            looks: Arc::clone(&self.looks),
             name: name.to_owned(),
             written: 0,
         })
@@ -120,6 +161,9 @@ impl S3 {
 
     pub(super) async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), DestinationError> {
         self.store.put(&Key::from(name), bytes.into()).await.map_err(|e| self.place.failure("write", name, &e))?;
+        if self.place.encrypts.is_some() {
+            self.looks.at_written(name).await?;
+        }
         Ok(())
     }
 
@@ -132,17 +176,15 @@ impl S3 {
     }
 
     pub(super) async fn size(&self, name: &str) -> Result<Option<u64>, DestinationError> {
-        match self.store.head(&Key::from(name)).await {
+        match self.looks.at(name).await {
             Ok(meta) => Ok(Some(meta.size)),
-            Err(error) => match self.place.failure("look at", name, &error) {
-                DestinationError::BackupMissing { .. } => Ok(None),
-                other => Err(other),
-            },
+            Err(DestinationError::BackupMissing { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
     pub(super) async fn modified(&self, name: &str) -> Result<Timestamp, DestinationError> {
-        let meta = self.store.head(&Key::from(name)).await.map_err(|e| self.place.failure("look at", name, &e))?;
+        let meta = self.looks.at(name).await?;
         let modified = Timestamp::from_second(meta.last_modified.timestamp());
         modified.map_err(|e| DestinationError::BackupUnreadable(std::io::Error::other(e)))
     }
@@ -177,6 +219,7 @@ pub struct PartsUpload {
     upload: Option<WriteMultipart>,
     store: Arc<AmazonS3>,
     place: Arc<Place>,
+    looks: Arc<Looks>,
     name: String,
     written: u64,
 }
@@ -194,14 +237,15 @@ impl PartsUpload {
         let Some(upload) = self.upload.take() else { return Ok(0) };
         // It takes its parts back where it fails.
         upload.finish().await.map_err(|e| self.place.failure("finish an upload", &self.name, &e))?;
-        let key = Key::from(self.name.as_str());
-        let stored = self.store.head(&key).await.map_err(|e| self.place.failure("look at", &self.name, &e))?.size;
-        if stored != self.written {
-            let _ = self.store.delete(&key).await;
-            let path = format!("s3://{}/{}", self.place.bucket, self.name);
-            return Err(DestinationError::UploadTruncated { path, sent: self.written, stored });
+        let path = || format!("s3://{}/{}", self.place.bucket, self.name);
+        let found = self.looks.at_written(&self.name).await.and_then(|meta| match meta.size {
+            stored if stored == self.written => Ok(stored),
+            stored => Err(DestinationError::UploadTruncated { path: path(), sent: self.written, stored }),
+        });
+        if matches!(found, Err(DestinationError::UploadTruncated { .. } | DestinationError::BucketEncryptionRefused { .. })) {
+            let _ = self.store.delete(&Key::from(self.name.as_str())).await;
         }
-        Ok(stored)
+        found
     }
 
     pub(super) async fn abort(mut self) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Beside others that write, at most so many rows: their log is on disk before a commit of theirs waits for it.
-const GENTLE_ROWS: usize = 100;
+const GENTLE_ROWS: usize = 50;
 /// And fewer, where a batch takes longer than this.
 const GENTLE_TARGET: Duration = Duration::from_millis(20);
 
@@ -169,7 +169,7 @@ mod tests {
     fn gentle_settings_are_never_larger_than_those_of_the_spec_and_leave_a_fixed_number() {
         let of = |blocks: &str| BatchSettings::of(&spec(blocks).batch).gentle();
         let of = |blocks: &str| (of(blocks).size, of(blocks).target.as_millis(), of(blocks).max, of(blocks).pause.as_millis());
-        assert_eq!(of(""), (None, 20, 100, 0));
+        assert_eq!(of(""), (None, 20, 50, 0));
         assert_eq!(of("batch: {target: 5ms, max: 7, pause: 1s}"), (None, 5, 7, 1000));
         assert_eq!(of("batch: {size: 1000}").0, Some(1000));
     }

@@ -20,8 +20,8 @@ const SHORTEST: Duration = Duration::from_millis(250);
 /// are taken back and tried again.
 const UNCOUNTED: i64 = 10;
 
-/// What one worker writes beside others, about: a batch of 100 rows each 30 ms (measured; `make bench`, the part `latency`).
-pub const GENTLE_ROWS_PER_SECOND: i64 = 3000;
+/// What one worker writes beside others, about: a batch of 50 rows each 25 ms (measured; `make bench`, the part `latency`).
+pub const GENTLE_ROWS_PER_SECOND: i64 = 2000;
 
 /// True where so many numbers, of which the run's own are left out as far as they are known, are those of an application.
 fn are_many(numbers: i64, within: Duration) -> bool {
