@@ -36,7 +36,8 @@ class Settings:
     # The script is too slow for all rows.
     script_rows: int
     latency_rounds: int
-    latency_procedure: bool
+    # What the application is looked at beside, and beside nothing.
+    latency_beside: tuple
     kills: int
     # Of a dump: a million rows are 2 GB.
     dump_rounds: int
@@ -47,8 +48,8 @@ class Settings:
 
 
 PROFILES = {
-    "full": Settings(1_000_000, 100_000, 5, 3, 5, 20_000, 5, True, 12, 3, 3),
-    "quick": Settings(100_000, 20_000, 3, 2, 3, 2_000, 3, False, 5, 2, 2),
+    "full": Settings(1_000_000, 100_000, 5, 3, 5, 20_000, 5, ("ours", "ours-full", "statement", "procedure"), 12, 3, 3),
+    "quick": Settings(100_000, 20_000, 3, 2, 3, 2_000, 3, ("ours", "ours-full", "statement"), 5, 2, 2),
 }
 
 
@@ -169,7 +170,7 @@ def _save(results, out):
 
 def _settings(arguments):
     settings = PROFILES[arguments.profile]
-    for name in ("rows", "small_rows", "rounds", "latency_rounds", "kills", "script_rows", "dump_rounds", "wayback_rounds"):
+    for name in ("rows", "small_rows", "rounds", "latency_rounds", "kills", "script_rows", "dump_rounds", "wayback_rounds", "latency_beside"):
         if (value := getattr(arguments, name)) is not None:
             setattr(settings, name, value)
     return settings
@@ -189,6 +190,7 @@ def _arguments():
     parser.add_argument("--redraw", type=Path, metavar="FOLDER", help="write report and plots again out of its results.json")
     for name in ("rows", "small-rows", "rounds", "latency-rounds", "kills", "script-rows", "dump-rounds", "wayback-rounds"):
         parser.add_argument(f"--{name}", type=int, help="instead of the profile's")
+    parser.add_argument("--latency-beside", nargs="+", choices=latency.VARIANTS, help="only these, and nothing")
     arguments = parser.parse_args()
     if not arguments.redraw and not arguments.binary:
         parser.error("--binary is needed; tests/bench/bench sets it")

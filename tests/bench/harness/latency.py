@@ -51,13 +51,19 @@ class Beside(Ours):
         self.pod(self.scene(scene), database).run_for("apply", WINDOW)
 
 
+VARIANTS = {
+    "ours": lambda: Beside("ours", {}),
+    "ours-full": lambda: Beside("ours-full", {"besideWriters": "Full"}),
+    "statement": Floor,
+    "procedure": Procedure,
+}
+
+
 def run(scene, template, rows, expected, settings, random, say):
     """Rounds over the variants. `expected`: seconds that each takes without an application beside it."""
     rounds, remarks = [], []
     for number in range(settings.latency_rounds):
-        order = [Nothing(), Beside("ours", {}), Beside("ours-full", {"besideWriters": "Full"}), Floor()]
-        if settings.latency_procedure:
-            order.append(Procedure())
+        order = [Nothing(), *(VARIANTS[name]() for name in settings.latency_beside)]
         random.shuffle(order)
         seed = random.randrange(1 << 30)
         results = {}

@@ -137,7 +137,7 @@ def _ours(results):
         rows.append(line("plan and apply together, rows a second", [written / seconds for seconds in both], "{:,.0f}"))
     if back := results.get("wayback"):
         rows += _back(back)
-        rows.append(["verify, s (once)", f"{back['verifySeconds']:.1f}"])
+        rows.append(["verify, s", _number(spread([row["verifySeconds"] for row in back["rounds"]]), "{:.1f}")])
     if small := results.get("small"):
         shared = spread(ratios([{n: r["rate"] for n, r in row.items()} for row in small["rounds"]], "ours", "statement"))
         rows.append([f"ratio to the one statement at {small['rows']:,} rows", _number(shared, "{:.2f}")])
@@ -219,6 +219,7 @@ def _back(back):
         ["undo, rows a second", _number(spread([row["written"] / row["undoSeconds"] for row in back.get("rounds", [])]), "{:,.0f}")],
         ["undo, until the last row is back, rows a second", _number(spread([row["written"] / row["rowsBackSeconds"] for row in back.get("rounds", [])]), "{:,.0f}")],
         ["undo's time, of apply's in the same round", _number(spread([row["undoSeconds"] / row["applySeconds"] for row in back.get("rounds", [])]), "{:.2f}")],
+        ["one statement that takes the same back, rows a second", _number(spread([row["written"] / row["statementBackSeconds"] for row in back.get("rounds", []) if "statementBackSeconds" in row]), "{:,.0f}")],
         ["memory of the undo step, MiB", _number(spread([row["undoMemoryKib"] / 1024 for row in back.get("rounds", [])]), "{:.1f}")],
     ]
     few = back.get("few", [])

@@ -1,9 +1,10 @@
 """Apply, verify, undo: how fast is the way back beside the way there, does verify agree, and is everything as it was before?"""
 
+import time
 from dataclasses import replace
 
 from . import state, worker
-from .variants import Ours
+from .variants import Floor, Ours
 
 # So many rows of all: a small run on a large table.
 FEW = 10_000
@@ -12,8 +13,26 @@ FEW = 10_000
 def run(scene, template, settings, say):
     """Rounds there and back, each on a fresh copy; and one over few rows of the same tables."""
     problems, before = [], state.of(scene.server, template, scene.shape)
-    rounds = [_there_and_back(scene, template, before, number == 0, problems, say) for number in range(settings.wayback_rounds)]
+    rounds = [
+        {**_there_and_back(scene, template, before, number == 0, problems, say), "statementBackSeconds": _statement(scene, template, before, problems, say)}
+        for number in range(settings.wayback_rounds)
+    ]
     return {"rounds": rounds, "few": [_there_and_back(_few(scene, template), template, before, False, problems, say) for _ in rounds], "problems": problems}
+
+
+def _statement(scene, template, before, problems, say):
+    """What one statement takes that puts the same rows back, after one that wrote them."""
+    floor = Floor()
+    with scene.server.copy(template, "bench_run") as database:
+        floor.prepare(scene, database)
+        floor.write(scene, database)
+        began = time.monotonic()
+        scene.server.execute(database, scene.shape.back, user="app")
+        seconds = time.monotonic() - began
+        if (after := state.of(scene.server, database, scene.shape)) != before:
+            problems.append(f"after the statement that takes it back there is {after}, before {before}")
+    say(f"one statement back: {seconds:.2f} s")
+    return seconds
 
 
 def _few(scene, template):

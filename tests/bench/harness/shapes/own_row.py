@@ -34,6 +34,10 @@ SHAPE = Shape(
             metadata = jsonb_set(s.metadata, '{{import_audit}}', {ENTRY})
         WHERE s.prompt IS NULL AND {VALID} AND {{where}}
     """,
+    back="""
+        UPDATE generations SET prompt = NULL, model = NULL, updated_at = '2020-01-01', metadata = metadata - 'import_audit'
+        WHERE metadata ? 'import_audit'
+    """,
     planned="""
         SELECT s.id, s.metadata -> 'llm_response', s.prompt, s.model,
             s.metadata #>> '{llm_response,prompt}', jsonb_build_object('model', s.metadata #> '{llm_response,model}')

@@ -47,6 +47,13 @@ SHAPE = Shape(
         UPDATE scenario_generations s SET metadata = jsonb_set(s.metadata, '{{import_audit}}', {ENTRY})
         FROM written WHERE s.id = written.id AND {{where}}
     """,
+    back="""
+        WITH back AS (
+            UPDATE scenarios t SET accepted_prompt = NULL, accepted_prompt_metadata = NULL, updated_at = '2020-01-01'
+            FROM scenario_generations s WHERE t.id = s.scenario_id AND s.metadata ? 'import_audit'
+            RETURNING s.id)
+        UPDATE scenario_generations s SET metadata = s.metadata - 'import_audit' FROM back WHERE s.id = back.id
+    """,
     planned="""
         SELECT s.id, s.metadata -> 'llm_response', t.id, t.accepted_prompt, t.accepted_prompt_metadata,
             s.metadata #>> '{llm_response,prompt}', jsonb_build_object('model', s.metadata #> '{llm_response,model}')

@@ -69,6 +69,8 @@ class Shape:
     spec: dict
     # One statement that does all of it; with {where}, a condition on `s.id`.
     update: str
+    # One statement that takes all of it back, knowing beforehand what was there: the floor of undo.
+    back: str
     # SELECT of what planning must read: keys, the judged value, old and new values.
     planned: str
     # Row by row: a SELECT of a page of rows after $1, a condition in Python, statements a row with named parameters.
