@@ -3,12 +3,13 @@
 use super::after;
 use super::approval;
 use super::decision::{Decision, Effect, EventNote};
+use super::invalid::Invalid;
 use super::observed::{Observed, Problem};
 use super::pass::Pass;
 use super::phases;
 use super::references;
 use super::step;
-use super::valid::{Invalid, RunMeta, ValidRun};
+use super::valid::{RunMeta, ValidRun};
 use super::voided::{reference_changed, voided};
 use crate::api::Phase;
 use crate::api::conditions::{self, ConditionType, Truth};

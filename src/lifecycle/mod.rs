@@ -6,10 +6,12 @@
 
 mod after;
 mod approval;
+mod canonical;
 mod decide;
 mod decision;
 mod estimate;
 mod input;
+mod invalid;
 mod observed;
 mod pass;
 mod phases;
@@ -26,6 +28,7 @@ mod voided;
 pub use decide::{decide, effect_refused, refuse};
 pub use decision::{Decision, Effect, EventNote, StartStep};
 pub use estimate::estimate;
+pub use invalid::Invalid;
 pub use observed::{
     AdmissionObservation, AfterObservation, CnpgBackup, FlagObservation, HolderObservation, Observed, Problem, ReleaseFound, SecretKey,
     StepObservation, TeamEnd,
@@ -33,5 +36,5 @@ pub use observed::{
 pub use phases::terminal::{report_name, report_of};
 pub use references::{Contents, Resolved, are_needed, kept, references, resolve};
 pub use requirement::{Floor, OperatorPolicy, Risk};
-pub use valid::{Invalid, RunMeta, ValidRun, validate};
+pub use valid::{RunMeta, ValidRun, validate};
 pub use voided::before_the_first_write;

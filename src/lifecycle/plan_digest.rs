@@ -1,6 +1,6 @@
 //! The digest that people approve: over all that will run.
 
-use super::valid::canonical_spec;
+use super::canonical::canonical_spec;
 use crate::api::spec::BackfillRunSpec;
 use crate::api::status::{ConfigMapStatus, PlanStatus, ReleaseStatus, ResultStatus};
 use serde_json::json;

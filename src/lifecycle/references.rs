@@ -1,7 +1,7 @@
 //! Parts of the spec that are written in `ConfigMap`s: put in their places, and remembered by their hash.
 
+use super::canonical::canonical;
 use super::observed::Problem;
-use super::valid::canonical;
 use crate::api::Phase;
 use crate::api::spec::{BackfillRunSpec, ConfigMapKeyRef, SecretRule};
 use crate::api::status::ReferenceStatus;

@@ -1,14 +1,14 @@
 //! Validate: from what a person wrote to what the decision works with. What CRD rules cannot hold is found here.
 
+use super::canonical::spec_hash;
+use super::invalid::Invalid;
 use super::requirement::OperatorPolicy;
 use crate::api::spec::{BackfillRun, BackfillRunSpec, Proof, Rehearsal, SqlBackfill, TeamJob};
 use crate::api::{EDITED_BY, FINALIZER, REQUESTED_BY, duration, quantity};
 use crate::protocol::RunIdentity;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
-use sha2::{Digest, Sha256};
 use std::time::Duration;
-use thiserror::Error;
 
 /// What of the resource's metadata the decision needs; there even where the spec is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,127 +62,6 @@ pub struct ValidRun {
     pub script_timeout: Duration,
     /// Time for each test Job.
     pub test_timeouts: Vec<Duration>,
-}
-
-/// Why a spec cannot work. The variant is the reason of the Stalled condition.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Invalid {
-    /// A duration is not one, or zero where that makes no sense.
-    #[error("{field}: {text:?} is not a duration above zero: write it as in 30s, 2h or 1h30m")]
-    BadDuration {
-        /// Where.
-        field: String,
-        /// What stands there.
-        text: String,
-    },
-    /// A quantity is not one, or zero.
-    #[error("{field}: {text:?} is not a quantity above zero: write it as in 50Mi")]
-    BadQuantity {
-        /// Where.
-        field: String,
-        /// What stands there.
-        text: String,
-    },
-    /// A Job template is not a pod template.
-    #[error("{field}: not a pod template: {message}")]
-    BadTemplate {
-        /// Where.
-        field: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A regular expression does not compile.
-    #[error("monitor.logs.patterns[{name}].regex: {message}")]
-    BadRegex {
-        /// Name of the pattern.
-        name: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// The pods to watch are not selected.
-    #[error("monitor.logs.selector: {message}")]
-    BadSelector {
-        /// What is wrong.
-        message: String,
-    },
-    /// A JSON Schema does not compile.
-    #[error("backfill.sql.validate[{name}].schema: {message}")]
-    BadSchema {
-        /// Name of the rule.
-        name: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A column is to be searched for secrets that no write sets.
-    #[error("backfill.sql.sensitiveData.columns: no write sets {column:?}: name columns as writes[].set does")]
-    ColumnNotWritten {
-        /// The column.
-        column: String,
-    },
-    /// What a tag names can be moved after the approval.
-    #[error(
-        "{field}: the image {image} is named by a tag, which can be moved after the approval; the policy {policy} wants its digest: NAME@sha256:…"
-    )]
-    ImageByTag {
-        /// Where.
-        field: String,
-        /// The image.
-        image: String,
-        /// The policy of the platform.
-        policy: String,
-    },
-    /// The mark of the script's sessions cannot be added to options that are not in the template.
-    #[error(
-        "backfill.job.apply.template: the container {container} takes PGOPTIONS from elsewhere (valueFrom), and capture has to add the run's setting to it: write its value, or set capture.role"
-    )]
-    OptionsHidden {
-        /// Which.
-        container: String,
-    },
-    /// It would wait for itself.
-    #[error("spec.after: {name} is this run itself: name the run that comes before it")]
-    AfterItself {
-        /// Its name.
-        name: String,
-    },
-    /// The operator has no image with a server.
-    #[error(
-        "backup.proof is Restore, but the operator knows no image for rehearsals: set rehearsal.image.repository in the chart's values, or backup.proof: Read in the run"
-    )]
-    RehearsalImageMissing,
-    /// There is nothing yet that could be taken back.
-    #[error("rollback.requested takes back a run that has succeeded, and this one has not begun: leave it out")]
-    RollbackTooEarly,
-    /// Two things have the same name.
-    #[error("{field}: the name {name:?} stands there twice: give each its own")]
-    DuplicateName {
-        /// Where.
-        field: String,
-        /// The name.
-        name: String,
-    },
-}
-
-impl Invalid {
-    /// The reason, as conditions and events write it.
-    #[must_use]
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::BadDuration { .. } => "BadDuration",
-            Self::BadQuantity { .. } => "BadQuantity",
-            Self::BadTemplate { .. } => "BadTemplate",
-            Self::BadRegex { .. } => "BadRegex",
-            Self::BadSelector { .. } => "BadSelector",
-            Self::BadSchema { .. } => "BadSchema",
-            Self::ColumnNotWritten { .. } => "ColumnNotWritten",
-            Self::ImageByTag { .. } => "ImageByTag",
-            Self::OptionsHidden { .. } => "OptionsHidden",
-            Self::AfterItself { .. } => "AfterItself",
-            Self::RehearsalImageMissing => "RehearsalImageMissing",
-            Self::RollbackTooEarly => "RollbackTooEarly",
-            Self::DuplicateName { .. } => "DuplicateName",
-        }
-    }
 }
 
 impl RunMeta {
@@ -401,45 +280,9 @@ fn check_names(spec: &BackfillRunSpec) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// SHA-256 of the canonical spec without what may change at any time.
-fn spec_hash(spec: &BackfillRunSpec) -> String {
-    hex::encode(Sha256::digest(canonical_spec(spec).to_string()))
-}
-
-/// The spec as canonical JSON (keys sorted), without what may change later: such changes void nothing.
-#[must_use]
-pub(super) fn canonical_spec(spec: &BackfillRunSpec) -> serde_json::Value {
-    let mut spec = spec.clone();
-    spec.suspend = false;
-    spec.abort = false;
-    spec.abandon = false;
-    spec.approvals.clear();
-    spec.notifications.clear();
-    spec.rollback.requested = false;
-    if let Some(sql) = spec.backfill.sql.as_mut() {
-        sql.batch = crate::api::spec::Batch::default();
-        sql.workers = 1;
-        sql.throttle = crate::api::spec::Throttle::default();
-    }
-    canonical(serde_json::to_value(spec).unwrap_or_default())
-}
-
-/// Sorts the keys of every object.
-pub(super) fn canonical(value: serde_json::Value) -> serde_json::Value {
-    use serde_json::Value;
-    match value {
-        Value::Object(map) => {
-            let sorted: std::collections::BTreeMap<_, _> = map.into_iter().map(|(k, v)| (k, canonical(v))).collect();
-            Value::Object(sorted.into_iter().collect())
-        }
-        Value::Array(list) => Value::Array(list.into_iter().map(canonical).collect()),
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Invalid, check_scratch, check_settings, spec_hash};
+    use super::{Invalid, check_scratch, check_settings};
     use crate::api::spec::{BackfillRunSpec, SqlBackfill};
     use serde_json::json;
 
@@ -480,20 +323,5 @@ mod tests {
             let Err(Invalid::BadQuantity { field, .. }) = check_scratch(&spec(size)) else { panic!("{size}") };
             assert_eq!(field, "backup.scratch.size");
         }
-    }
-
-    #[test]
-    fn batch_and_throttle_are_no_part_of_what_is_approved() {
-        let spec = |blocks: &str| -> BackfillRunSpec {
-            serde_json::from_value(json!({
-                "database": {"secretRef": {"name": "db"}},
-                "backup": {"destination": {"persistentVolumeClaim": {"claimName": "backups"}}},
-                "backfill": {"sql": sql(blocks)},
-            }))
-            .unwrap()
-        };
-        let plain = spec_hash(&spec(""));
-        assert_eq!(spec_hash(&spec("batch: {size: 7, max: 9}, throttle: {maxActiveBackends: 3, avoidAutovacuum: true}")), plain);
-        assert_ne!(spec_hash(&spec("drift: {maxPercent: 2}")), plain);
     }
 }

@@ -43,9 +43,7 @@ async fn claim(context: &StepContext, connection: &mut sqlx::PgConnection) -> Re
     ledger::ensure(connection, schema).await?;
     let claimed = ledger::claim(connection, schema, &input.run, &input.spec_hash, input.take_over_from.as_deref()).await?;
     if claimed == Claimed::Ours {
-        if moments::make(connection, schema).await {
-            moments::claimed(connection, schema, &input.run.uid).await?;
-        }
+        moments::claimed(connection, schema, &input.run.uid).await?;
         sweep(context, connection).await;
     }
     Ok(claimed)

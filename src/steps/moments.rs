@@ -6,6 +6,7 @@
 use crate::engine::ledger::MARK;
 use crate::engine::sql::{quote, quote_literal};
 use crate::postgres::transactions::{SeenTransactions, TIMELINE};
+use crate::postgres::{describe, is_connection_loss};
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
@@ -36,11 +37,18 @@ impl Moments {
 /// # Errors
 /// Those of the driver.
 pub(super) async fn read(connection: &mut PgConnection, ledger: &str, uid: &str) -> Result<Moments, sqlx::Error> {
-    let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table(ledger)).fetch_one(&mut *connection).await?;
-    if !there {
+    // Another role may have made it.
+    let readable = "SELECT to_regclass($1) IS NOT NULL AND has_table_privilege(to_regclass($1), 'SELECT')";
+    let readable: Option<bool> = sqlx::query_scalar(readable).bind(table(ledger)).fetch_one(&mut *connection).await?;
+    if readable != Some(true) {
         return Ok(Moments::default());
     }
-    let sql = format!("SELECT moment, seen, seen->>'timeline', (seen->>'next')::int8 FROM {} WHERE run_uid = $1::uuid", table(ledger));
+    // A row that was copied, with its ledger, into another server has another transaction than it says.
+    let sql = format!(
+        "SELECT moment, seen, seen->>'timeline', (seen->>'next')::int8 FROM {} WHERE run_uid = $1::uuid
+         AND (NOT seen ? 'own' OR ((seen->>'own')::int8 & 4294967295) = xmin::text::int8)",
+        table(ledger)
+    );
     let rows: Vec<(String, Value, String, i64)> = sqlx::query_as(AssertSqlSafe(sql)).bind(uid).fetch_all(connection).await?;
     let mut moments = Moments::default();
     for (moment, seen, timeline, next) in rows {
@@ -63,7 +71,7 @@ pub(super) async fn make(connection: &mut PgConnection, ledger: &str) -> bool {
          COMMENT ON TABLE {table} IS {comment}"
     );
     let made = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
-    made.inspect_err(|error| tracing::warn!(error = crate::postgres::describe(error), "a loss account will compare sums alone")).is_ok()
+    made.inspect_err(|error| tracing::warn!(error = describe(error), "a loss account will compare sums alone")).is_ok()
 }
 
 /// Records what had ended when the run had applied its changes, in the transaction in hand.
@@ -72,7 +80,8 @@ pub(super) async fn make(connection: &mut PgConnection, ledger: &str) -> bool {
 /// Those of the driver.
 pub(super) async fn applied(connection: &mut PgConnection, ledger: &str, uid: &str, seen: &SeenTransactions) -> Result<(), sqlx::Error> {
     let sql = format!(
-        "INSERT INTO {} VALUES ($1::uuid, '{APPLIED}', $2) ON CONFLICT (run_uid, moment) DO UPDATE SET seen = excluded.seen",
+        "INSERT INTO {} VALUES ($1::uuid, '{APPLIED}', $2::jsonb || jsonb_build_object('own', pg_current_xact_id()::text::int8))
+         ON CONFLICT (run_uid, moment) DO UPDATE SET seen = excluded.seen",
         table(ledger)
     );
     let seen = serde_json::to_value(seen).unwrap_or_default();
@@ -80,19 +89,30 @@ pub(super) async fn applied(connection: &mut PgConnection, ledger: &str, uid: &s
     Ok(())
 }
 
-/// Records that the run has the database, once for each timeline on which it claims it.
+/// Records that the run has the database, once for each timeline on which it claims it. Where that cannot be, an account compares
+/// sums alone after a failover.
 ///
 /// # Errors
-/// Those of the driver.
+/// The driver's, where the connection gave way.
 pub(super) async fn claimed(connection: &mut PgConnection, ledger: &str, uid: &str) -> Result<(), sqlx::Error> {
+    if !make(connection, ledger).await {
+        return Ok(());
+    }
     // The statement's snapshot is older than the id that its own transaction gets.
     let sql = format!(
-        "INSERT INTO {} SELECT $1::uuid, 'Claimed on ' || t, jsonb_build_object('next', pg_snapshot_xmax(pg_current_snapshot())::text::int8, 'timeline', t)
+        "INSERT INTO {} SELECT $1::uuid, 'Claimed on ' || t, jsonb_build_object(
+             'next', pg_snapshot_xmax(pg_current_snapshot())::text::int8, 'timeline', t, 'own', pg_current_xact_id()::text::int8)
          FROM (SELECT {TIMELINE} AS t) AS timeline ON CONFLICT (run_uid, moment) DO UPDATE SET seen = excluded.seen",
         table(ledger)
     );
-    sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(uid).execute(connection).await?;
-    Ok(())
+    match sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(uid).execute(connection).await {
+        Err(error) if is_connection_loss(&error) => Err(error),
+        Err(error) => {
+            tracing::warn!(error = describe(&error), "after a failover a loss account will compare sums alone");
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 fn table(ledger: &str) -> String {

@@ -5,10 +5,11 @@ use super::session::{Role, open};
 use super::{StepContext, StepEnd, engine_ends};
 use crate::api::spec::{AddedColumn, BesideWriters, SqlBackfill};
 use crate::api::status::{PlanStatus, Step};
+use crate::engine::apply;
 use crate::engine::definition;
 use crate::engine::model::Model;
 use crate::engine::plan::{self, PlanOptions, WRITES_MAX};
-use crate::engine::throttle::{Before, GENTLE_ROWS_PER_SECOND};
+use crate::engine::throttle::Before;
 use crate::postgres::describe;
 use crate::protocol::{Outcome, PlanReport, StepReport};
 use jiff::Timestamp;
@@ -80,21 +81,16 @@ async fn made(context: &StepContext, spec: &SqlBackfill, file: &Path) -> Result<
 
 /// What apply will write a second beside those that wrote while the plan was made; 0 where none did, or nobody knows.
 async fn gentle_rows_per_second(spec: &SqlBackfill, before: Result<Before, sqlx::Error>, connection: &mut PgConnection) -> i64 {
-    if spec.throttle.beside_writers != BesideWriters::Gentle {
+    let Some(rows) = apply::gentle_rows_per_second(spec).filter(|_| spec.throttle.beside_writers == BesideWriters::Gentle) else {
         return 0;
-    }
+    };
     let many = match before {
         Ok(before) => before.many_since(connection).await,
         Err(error) => Err(error),
     };
     match many {
-        Ok(many) => {
-            if many == Some(true) {
-                GENTLE_ROWS_PER_SECOND * i64::from(spec.workers)
-            } else {
-                0
-            }
-        }
+        Ok(true) => rows * i64::from(spec.workers),
+        Ok(false) => 0,
         Err(error) => {
             tracing::warn!(error = describe(&error), "whether others write is not known");
             0

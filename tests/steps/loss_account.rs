@@ -219,6 +219,38 @@ async fn where_transaction_ids_mean_nothing_the_account_goes_by_sums_and_says_wh
     assert!(of(&account, "public.scenarios").message.starts_with("as the run left it; what others wrote"), "{:?}", account.losses);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_of_what_was_written_over_that_are_not_all_there_is_do_not_pass_for_all() {
+    let database = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let mut pod = Pod::new(&database, spec(""));
+    passes(&mut pod, &[Step::Backup]);
+    database.execute("UPDATE scenarios SET updated_at = '2027-05-05' WHERE id = 490").await;
+    passes(&mut pod, &[Step::Plan, Step::Claim]);
+    let batch = |size: i32, pause: &str| serde_json::from_value(json!({"size": size, "pause": pause})).unwrap();
+    pod.input.spec.backfill.sql.as_mut().unwrap().batch = batch(20, "200ms");
+    let mut first = pod.spawn(Step::Apply);
+    let until = Instant::now() + Duration::from_mins(1);
+    while database.text("coalesce((SELECT sum(batches) FROM backfill.ranges), 0)").await.parse::<i64>().unwrap() < 3 {
+        assert!(Instant::now() < until && first.try_wait().unwrap().is_none(), "it is at work");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // The second attempt cannot read what the snapshot saw, and takes no note.
+    let folder = pod.paths.backup.join("staging");
+    let manifest = std::fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path());
+    let manifest = manifest.into_iter().find(|path| path.to_string_lossy().ends_with(".manifest.json")).unwrap();
+    let aside = folder.join("aside");
+    std::fs::rename(&manifest, &aside).unwrap();
+    pod.input.spec.backfill.sql.as_mut().unwrap().batch = batch(20, "0s");
+    passes(&mut pod, &[Step::Apply]);
+    std::fs::rename(&aside, &manifest).unwrap();
+    passes(&mut pod, &[Step::Verify]);
+    let account = pod.account();
+    let scenarios = of(&account, "public.scenarios");
+    assert!(scenarios.message.contains("before the run wrote over it is not known"), "{}", scenarios.message);
+}
+
 /// Promotes a standby once it has all that its primary has, and leads the run to it.
 async fn fail_over(pod: &Pod, database: &Database, standby: &Server) -> Database {
     let has_all = format!("pg_last_wal_replay_lsn() >= '{}'::pg_lsn", database.text("pg_current_wal_insert_lsn()").await);
@@ -247,8 +279,11 @@ async fn after_a_failover_ids_that_two_transactions_have_had_deceive_nobody() {
     run(&mut doomed, "BEGIN; UPDATE \"Orders\" SET note = 'lost'").await;
     let was: String = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {id}"))).fetch_one(&mut doomed).await.unwrap();
     run(&mut doomed, "COMMIT").await;
-    while new.text("pg_current_xact_id()").await.parse::<i64>().unwrap() < was.parse::<i64>().unwrap() {}
-    new.execute("UPDATE \"Orders\" SET note = 'of the new server' WHERE id BETWEEN 6 AND 20; DELETE FROM \"Orders\" WHERE id > 97").await;
+    let was: i64 = was.parse().unwrap();
+    while new.text("pg_current_xact_id()").await.parse::<i64>().unwrap() < was - 1 {}
+    new.execute("UPDATE \"Orders\" SET note = 'of the new server' WHERE id BETWEEN 6 AND 20").await;
+    assert_eq!(new.text("SELECT xmin FROM \"Orders\" WHERE id = 6").await, was.to_string(), "two transactions have had this id");
+    new.execute("DELETE FROM \"Orders\" WHERE id > 97").await;
     new.execute("INSERT INTO \"Orders\" VALUES (500, 'new'); UPDATE scenarios SET accepted_prompt = 'own' WHERE id = 9").await;
     passes(&mut pod, &[Step::Verify]);
 
@@ -300,6 +335,39 @@ async fn a_script_s_account_goes_on_after_a_failover() {
     new.execute("UPDATE scenarios SET accepted_prompt = 'own' WHERE id < 3").await;
     let account = pod.account();
     assert_eq!((of(&account, "public.scenarios").written, of(&account, "public.scenarios").gone), (Some(2), Some(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_before_a_script_began_is_none_of_its_account_s_affair() {
+    let old = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let mut pod = Pod::new(&old, script());
+    let standby = standby();
+    passes(&mut pod, &[Step::Backup]);
+    let new = fail_over(&pod, &old, &standby).await;
+    passes(&mut pod, &[Step::Claim]);
+    new.execute("UPDATE scenarios SET accepted_prompt = 'filled'").await;
+    passes(&mut pod, &[Step::Verify]);
+    new.execute("UPDATE scenarios SET accepted_prompt = 'own' WHERE id < 3").await;
+    let account = pod.account();
+    assert_eq!((of(&account, "public.scenarios").written, of(&account, "public.scenarios").gone), (Some(2), Some(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_claim_proves_it_proves_only_where_it_was_made_and_what_was_applied_proves_as_much() {
+    let old = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let mut pod = Pod::new(&old, spec(""));
+    let standby = standby();
+    passes(&mut pod, &[Step::Backup, Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
+    // As after a release that recorded no claims.
+    old.execute("CREATE TABLE kept AS TABLE backfill.moments; DELETE FROM backfill.moments WHERE moment LIKE 'Claimed%'").await;
+    let new = fail_over(&pod, &old, &standby).await;
+    new.execute("UPDATE \"Orders\" SET note = 'new' WHERE id = 1").await;
+    assert_eq!(of(&pod.account(), "public.\"Orders\"").written, Some(1));
+    // Copied there, as with a dump of the ledger: its rows are of another transaction than they say.
+    new.execute("DELETE FROM backfill.moments; INSERT INTO backfill.moments SELECT * FROM kept WHERE moment LIKE 'Claimed%'").await;
+    let account = pod.account();
+    let orders = of(&account, "public.\"Orders\"");
+    assert!(orders.written.is_none() && orders.message.contains("another one has taken its place"), "{}", orders.message);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,12 +20,7 @@ fn planned(pod: &mut Pod) -> PlanStatus {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_knows_that_apply_will_be_gentle_where_an_application_writes_meanwhile() {
-    // So many rows that the plan takes long enough to tell.
-    let database = Database::new(&format!(
-        "{TABLES} INSERT INTO scenarios SELECT n FROM generate_series(1001, 41000) n;
-         INSERT INTO scenario_generations (id, scenario_id, metadata) SELECT n, n, jsonb_build_object('llm_response', jsonb_build_object('prompt', repeat('x', 500))) FROM generate_series(1001, 41000) n"
-    ))
-    .await;
+    let database = Database::new(TABLES).await;
     let mut pod = Pod::new(&database, spec(""));
     let end = pod.run(Step::Backup);
     let Some(StepReport::Backup(report)) = end.report else { panic!("{} {}", end.verdict.message, end.stderr) };

@@ -320,6 +320,30 @@ fn encrypted(store: &Store, database: &Database, proxy: &Proxy, asked: &serde_js
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_looked_at_after_it_was_written_does_not_stay() {
+    let store = Store::encrypting();
+    let database = Database::new(&format!("{TABLES}{LARGE}")).await;
+    for (step, part) in [(Step::Backup, ".manifest.json"), (Step::Plan, ".plan")] {
+        let mut whole = pod(&database, &store.endpoint());
+        encrypt(&mut whole, &json!({"type": "AES256"}));
+        let backup = (step == Step::Plan).then(|| backup_of(&whole.run(Step::Backup)));
+        let before = store.files();
+        let proxy =
+            Proxy::before(&store, move |method, target| (method == "HEAD" && target.contains(part)).then_some(Fault::Answer(403, "")))
+                .await;
+        let mut pod = pod(&database, &proxy.endpoint());
+        encrypt(&mut pod, &json!({"type": "AES256"}));
+        pod.input.backup = backup;
+        let end = pod.run(step);
+        assert_eq!(ended(&end), (Outcome::Stalled, "BucketForbidden"), "{} {}", end.verdict.message, end.stderr);
+        assert!(
+            proxy.requests().iter().any(|request| request.starts_with("PUT ") && request.contains(part) || request.contains("?uploads"))
+        );
+        assert_eq!(store.files(), before, "neither {part} nor what it belongs to");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_does_not_encrypt_so_is_named_before_anything_is_dumped() {
     let store = Store::start();
     let database = Database::new(TABLES).await;

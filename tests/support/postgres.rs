@@ -102,7 +102,7 @@ pub fn standby() -> Server {
 fn serve(folder: &Path, data: &Path) -> u16 {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let options = format!(
-        "-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off -c ssl=on -c max_connections=60 -c max_locks_per_transaction=1024 -c track_commit_timestamp=on",
+        "-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c fsync=off -c ssl=on -c max_connections=60 -c max_locks_per_transaction=1024 -c track_commit_timestamp=on -c wal_keep_size=1GB",
         folder.display()
     );
     run(unprivileged(&server_programs().join("pg_ctl"))

@@ -65,7 +65,7 @@ pub struct PlanStatus {
     /// Rows planned a second.
     pub rows_per_second: i64,
     /// Rows that all workers together will write a second, gently (`throttle.besideWriters`), where others wrote while the plan was
-    /// made; absent where none did.
+    /// made; absent where none did, where `batch.size` is a number, or where it is not known.
     #[serde(skip_serializing_if = "none")]
     pub gentle_rows_per_second: i64,
     /// Script mode: the last lines of the dry run.

@@ -64,9 +64,18 @@ impl Looks {
         self.store.head(&Key::from(name)).await.map_err(|e| self.place.failure("look at", name, &e))
     }
 
-    /// The same of a file that was just written: a store that was asked to encrypt says of it that it did. One that takes the
-    /// file and leaves the wish aside is found out so.
-    async fn at_written(&self, name: &str) -> Result<ObjectMeta, DestinationError> {
+    /// A file that was just written goes again where it is not as it should be.
+    async fn at_written(&self, name: &str, size: u64) -> Result<(), DestinationError> {
+        let found = self.is_as_sent(name, size).await;
+        if found.is_err() && self.store.delete(&Key::from(name)).await.is_err() {
+            tracing::warn!(name, "a file that is not as it should be could not be deleted");
+        }
+        found
+    }
+
+    /// It has all its bytes, and a store that was asked to encrypt says of it that it did. One that takes the file and leaves
+    /// the wish aside is found out so.
+    async fn is_as_sent(&self, name: &str, sent: u64) -> Result<(), DestinationError> {
         let _alone = self.alone.lock().await;
         let meta = self.store.head(&Key::from(name)).await.map_err(|e| self.place.failure("look at", name, &e))?;
         let said = self.heard.take();
@@ -75,7 +84,11 @@ impl Looks {
                 said.map_or_else(|| "it took a file, and does not say that it is encrypted".into(), |said| format!("it says {said}"));
             return Err(DestinationError::BucketEncryptionRefused { endpoint: self.place.endpoint.clone(), code });
         }
-        Ok(meta)
+        if meta.size != sent {
+            let path = format!("s3://{}/{name}", self.place.bucket);
+            return Err(DestinationError::UploadTruncated { path, sent, stored: meta.size });
+        }
+        Ok(())
     }
 }
 
@@ -151,7 +164,6 @@ impl S3 {
         let part = PART_MIN.max(usize::try_from(expected).unwrap_or(0) / PARTS);
         Ok(PartsUpload {
             upload: Some(WriteMultipart::new_with_chunk_size(upload, part)),
-            store: Arc::clone(&self.store),
             place: Arc::clone(&self.place),
             looks: Arc::clone(&self.looks),
             name: name.to_owned(),
@@ -160,11 +172,9 @@ impl S3 {
     }
 
     pub(super) async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), DestinationError> {
+        let size = u64::try_from(bytes.len()).unwrap_or(0);
         self.store.put(&Key::from(name), bytes.into()).await.map_err(|e| self.place.failure("write", name, &e))?;
-        if self.place.encrypts.is_some() {
-            self.looks.at_written(name).await?;
-        }
-        Ok(())
+        self.looks.at_written(name, size).await
     }
 
     pub(super) async fn read(&self, name: &str) -> Result<Reader, DestinationError> {
@@ -217,7 +227,6 @@ impl S3 {
 #[derive(Debug)]
 pub struct PartsUpload {
     upload: Option<WriteMultipart>,
-    store: Arc<AmazonS3>,
     place: Arc<Place>,
     looks: Arc<Looks>,
     name: String,
@@ -237,15 +246,8 @@ impl PartsUpload {
         let Some(upload) = self.upload.take() else { return Ok(0) };
         // It takes its parts back where it fails.
         upload.finish().await.map_err(|e| self.place.failure("finish an upload", &self.name, &e))?;
-        let path = || format!("s3://{}/{}", self.place.bucket, self.name);
-        let found = self.looks.at_written(&self.name).await.and_then(|meta| match meta.size {
-            stored if stored == self.written => Ok(stored),
-            stored => Err(DestinationError::UploadTruncated { path: path(), sent: self.written, stored }),
-        });
-        if matches!(found, Err(DestinationError::UploadTruncated { .. } | DestinationError::BucketEncryptionRefused { .. })) {
-            let _ = self.store.delete(&Key::from(self.name.as_str())).await;
-        }
-        found
+        self.looks.at_written(&self.name, self.written).await?;
+        Ok(self.written)
     }
 
     pub(super) async fn abort(mut self) {

@@ -25,7 +25,7 @@ pub struct BatchSettings {
 }
 
 impl BatchSettings {
-    fn of(batch: &Batch) -> Self {
+    pub(super) fn of(batch: &Batch) -> Self {
         let default = Batch::default();
         let time = |text: &str, default: &str| duration::parse(text).or_else(|| duration::parse(default)).unwrap_or_default();
         Self {

@@ -21,7 +21,7 @@ mod write;
 mod written_over;
 
 pub use control::{BatchSettings, Control};
-pub use pace::{Next, Pace};
+pub use pace::{Next, Pace, gentle_rows_per_second};
 pub use retry::Retries;
 pub use size::{BatchSize, Trouble};
 pub use written_over::WRITTEN_OVER;

@@ -1,7 +1,7 @@
 //! The pace of a worker: what it asks before each batch, and what it says after it. Settings, batch size and throttle in
 //! one hand, kept over lost connections.
 
-use super::control::Control;
+use super::control::{BatchSettings, Control};
 use super::size::{BatchSize, Trouble};
 use crate::api::spec::{BesideWriters, SqlBackfill};
 use crate::engine::ledger::Ledger;
@@ -13,6 +13,20 @@ use std::time::Duration;
 
 /// Beside others that write it rests for at least so long after a batch.
 const REST: Duration = Duration::from_millis(20);
+
+/// A small batch itself takes about this (50 rows, on disk: measured; `make bench`, the part `latency`).
+const BATCH: Duration = Duration::from_millis(5);
+
+/// What one worker will write a second beside others that write; `None` where a fixed number of rows leaves that to the table.
+#[must_use]
+pub fn gentle_rows_per_second(spec: &SqlBackfill) -> Option<i64> {
+    let settings = BatchSettings::of(&spec.batch).gentle();
+    if settings.size.is_some() {
+        return None;
+    }
+    let millis = (settings.pause.max(REST) + BATCH).as_millis();
+    i64::try_from(u128::try_from(settings.max).unwrap_or(1) * 1000 / millis).ok().map(|rows| rows.max(1))
+}
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,5 +132,25 @@ fn trouble(code: &str) -> Option<Trouble> {
         "55P03" | "40P01" => Some(Trouble::LockWait),
         "57014" | "53200" => Some(Trouble::TooLarge),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gentle_rows_per_second;
+
+    #[test]
+    fn a_gentle_pace_is_that_of_the_batches_and_the_rests_of_the_spec() {
+        for (batch, rows) in [
+            ("{}", Some(2000)),
+            ("{max: 5}", Some(200)),
+            ("{pause: 495ms}", Some(100)),
+            ("{max: 1, pause: 1h}", Some(1)),
+            ("{size: 1000}", None),
+        ] {
+            let spec =
+                serde_yaml_ng::from_str(&format!("{{source: {{table: a}}, writes: [{{set: {{a: '1'}}}}], batch: {batch}}}")).unwrap();
+            assert_eq!(gentle_rows_per_second(&spec), rows, "{batch}");
+        }
     }
 }

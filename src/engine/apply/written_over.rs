@@ -68,10 +68,10 @@ impl WrittenOver {
     }
 }
 
-/// Makes the table, beside the ledger's own; a row of no batch says that this run takes note.
+/// Makes the table, beside the ledger's own; a row of no batch says that this run takes note, of all its batches.
 pub(super) async fn prepare(connection: &mut PgConnection, ledger: &Ledger, seen: Option<&SeenTransactions>) -> Result<(), sqlx::Error> {
-    let Some(seen) = seen else { return Ok(()) };
     let table = ledger.table(WRITTEN_OVER);
+    let Some(seen) = seen else { return not_all(connection, ledger).await };
     let comment = quote_literal(&format!("{MARK} written over. Rows that others wrote after the backup, and that a run has written over."));
     let make = format!(
         "SELECT pg_advisory_xact_lock(hashtextextended({name}, 0));
@@ -82,7 +82,23 @@ pub(super) async fn prepare(connection: &mut PgConnection, ledger: &Ledger, seen
     );
     // One message is one transaction.
     sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut *connection).await?;
-    let sql = format!("INSERT INTO {table} VALUES ($1, 0, 0, '', $2, 0) ON CONFLICT DO NOTHING");
+    // Not where an attempt before this one has written and taken no note.
+    let sql = format!(
+        "INSERT INTO {table} SELECT $1, 0, 0, '', $2, 0 WHERE NOT EXISTS (SELECT FROM {} WHERE run_uid = $1) ON CONFLICT DO NOTHING",
+        ledger.table("batches")
+    );
     sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).bind(seen.next).execute(connection).await?;
+    Ok(())
+}
+
+/// What this attempt writes over is not noted, so that the notes of those before are no longer all there is.
+async fn not_all(connection: &mut PgConnection, ledger: &Ledger) -> Result<(), sqlx::Error> {
+    let table = ledger.table(WRITTEN_OVER);
+    let there: bool =
+        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").persistent(false).bind(&table).fetch_one(&mut *connection).await?;
+    if there {
+        let sql = format!("DELETE FROM {table} WHERE run_uid = $1 AND batch = 0");
+        sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(ledger.uid()).execute(connection).await?;
+    }
     Ok(())
 }

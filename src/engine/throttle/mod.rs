@@ -13,7 +13,7 @@ mod waiting_locks;
 mod wal_rate;
 mod writers;
 
-pub use writers::{Before, GENTLE_ROWS_PER_SECOND, Writers};
+pub use writers::{Before, Writers};
 
 use crate::api::{duration, quantity, spec};
 use crate::postgres::{describe, is_connection_loss, sqlstate};

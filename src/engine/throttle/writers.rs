@@ -20,9 +20,6 @@ const SHORTEST: Duration = Duration::from_millis(250);
 /// are taken back and tried again.
 const UNCOUNTED: i64 = 10;
 
-/// What one worker writes beside others, about: a batch of 50 rows each 25 ms (measured; `make bench`, the part `latency`).
-pub const GENTLE_ROWS_PER_SECOND: i64 = 2000;
-
 /// True where so many numbers, of which the run's own are left out as far as they are known, are those of an application.
 fn are_many(numbers: i64, within: Duration) -> bool {
     let millis = i64::try_from(within.as_millis()).unwrap_or(i64::MAX).max(1);
@@ -47,14 +44,14 @@ impl Before {
         Ok(Self { at: Instant::now(), begun })
     }
 
-    /// Whether many others have written since; `None` where it is too early to say.
+    /// Whether many others have written since; waits where it is too early to say.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn many_since(self, connection: &mut PgConnection) -> Result<Option<bool>, sqlx::Error> {
+    pub async fn many_since(self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        tokio::time::sleep(SHORTEST.saturating_sub(self.at.elapsed())).await;
         let now = Self::now(connection).await?;
-        let within = now.at.duration_since(self.at);
-        Ok((within >= SHORTEST).then(|| are_many(now.begun - self.begun, within)))
+        Ok(are_many(now.begun - self.begun, now.at.duration_since(self.at)))
     }
 }
 

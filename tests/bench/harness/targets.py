@@ -98,7 +98,7 @@ def _show(found):
 def _latency(latency):
     name = f"p99 of an application beside it, {latency['rate'] if latency else 200} transactions a second"
     wanted = "not to be told from no backfill, at least 5 runs each"
-    if not latency:
+    if not latency or "ours" not in latency["rounds"][0]:
         return Target(name, wanted, "–", NOT_MEASURED)
     ours, alone = ([row[which]["p99"] for row in latency["rounds"]] for which in ("ours", "nothing"))
     p = mann_whitney(ours, alone)

@@ -12,4 +12,5 @@ mod rehearsal;
 mod script;
 mod secrets;
 mod spec_errors;
+mod steering;
 mod way_back;
