@@ -83,7 +83,11 @@ mod tests {
             "the first estimate stands beside what it took"
         );
         status.plan.as_mut().unwrap().gentle_rows_per_second = 3000;
-        assert_eq!((estimate(&status, Step::Apply), estimate(&status, Step::Undo)), (Some(336), Some(103)), "undo does not wait for others");
+        assert_eq!(
+            (estimate(&status, Step::Apply), estimate(&status, Step::Undo)),
+            (Some(336), Some(103)),
+            "undo does not wait for others"
+        );
         status.plan.as_mut().unwrap().gentle_rows_per_second = 30_000;
         assert_eq!(estimate(&status, Step::Apply), Some(103), "no quicker than alone");
         record(&mut status, Step::Plan, None, Some(25));
