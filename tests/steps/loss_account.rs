@@ -1,7 +1,7 @@
 //! What a restore would lose, against what it then loses: on a real server, with an application that does everything there is.
 
 use crate::support::pod::{Pod, RUN_UID, TABLES, spec};
-use crate::support::postgres::{Database, Server, standby};
+use crate::support::postgres::{Database, Server, replicated, standby};
 use backfill_operator::api::spec::BackfillRunSpec;
 use backfill_operator::api::status::{LossStatus, Step};
 use backfill_operator::protocol::{LossReport, Outcome, StepReport};
@@ -267,7 +267,7 @@ async fn fail_over(pod: &Pod, database: &Database, standby: &Server) -> Database
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_failover_ids_that_two_transactions_have_had_deceive_nobody() {
-    let old = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let old = Database::of(replicated(), &format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&old, spec(""));
     let standby = standby();
     passes(&mut pod, &[Step::Backup, Step::Plan, Step::Claim, Step::Apply]);
@@ -276,6 +276,9 @@ async fn after_a_failover_ids_that_two_transactions_have_had_deceive_nobody() {
     // Lost with the primary; what the application writes to the new one has the same ids.
     let id = "pg_current_xact_id()::text";
     let mut doomed = old.as_owner().await;
+    for _ in 0..5 {
+        run(&mut doomed, "SELECT pg_current_xact_id()").await;
+    }
     run(&mut doomed, "BEGIN; UPDATE \"Orders\" SET note = 'lost'").await;
     let was: String = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {id}"))).fetch_one(&mut doomed).await.unwrap();
     run(&mut doomed, "COMMIT").await;
@@ -307,7 +310,7 @@ async fn after_a_failover_ids_that_two_transactions_have_had_deceive_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_failover_before_the_claim_nothing_says_what_the_standby_had_and_sums_decide() {
-    let old = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let old = Database::of(replicated(), &format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&old, spec(""));
     let standby = standby();
     passes(&mut pod, &[Step::Backup, Step::Plan]);
@@ -324,7 +327,7 @@ async fn after_a_failover_before_the_claim_nothing_says_what_the_standby_had_and
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_s_account_goes_on_after_a_failover() {
-    let old = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let old = Database::of(replicated(), &format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&old, script());
     let standby = standby();
     passes(&mut pod, &[Step::Backup, Step::Claim]);
@@ -339,7 +342,7 @@ async fn a_script_s_account_goes_on_after_a_failover() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_before_a_script_began_is_none_of_its_account_s_affair() {
-    let old = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let old = Database::of(replicated(), &format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&old, script());
     let standby = standby();
     passes(&mut pod, &[Step::Backup]);
@@ -354,7 +357,7 @@ async fn a_failover_before_a_script_began_is_none_of_its_account_s_affair() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_claim_proves_it_proves_only_where_it_was_made_and_what_was_applied_proves_as_much() {
-    let old = Database::new(&format!("{TABLES}{ORDERS}")).await;
+    let old = Database::of(replicated(), &format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&old, spec(""));
     let standby = standby();
     passes(&mut pod, &[Step::Backup, Step::Plan, Step::Claim, Step::Apply, Step::Verify]);

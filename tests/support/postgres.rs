@@ -54,6 +54,12 @@ pub fn server() -> &'static Server {
     SERVER.get_or_init(start)
 }
 
+/// Another one, for tests that have standbys: what is looked at on the first has none.
+pub fn replicated() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(start)
+}
+
 fn start() -> Server {
     let folder = tempfile::Builder::new().prefix("backfill-pg-").tempdir().unwrap().keep();
     let data = folder.join("data");
@@ -72,9 +78,9 @@ fn start() -> Server {
     Server { port, _reaper: reaper(&folder, &data), folder }
 }
 
-/// A standby of the tests' server, which follows it until it is promoted.
+/// A standby of [`replicated`], which follows it until it is promoted.
 pub fn standby() -> Server {
-    let primary = server();
+    let primary = replicated();
     let folder = tempfile::Builder::new().prefix("backfill-pg-").tempdir().unwrap().keep();
     let data = folder.join("data");
     if is_root() {
@@ -158,11 +164,16 @@ pub struct Database {
 impl Database {
     /// Makes one and fills it with the SQL, as its owner.
     pub async fn new(sql: &str) -> Self {
+        Self::of(server(), sql).await
+    }
+
+    /// The same on another server.
+    pub async fn of(server: &Server, sql: &str) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (name, owner, reader) = (format!("shop_{number}"), format!("owner_{number}"), format!("reader_{number}"));
         let password = format!("p:a\\ss-{number}-w0rd");
-        let port = server().port;
+        let port = server.port;
         let mut admin = connect(port, SUPERUSER, SUPER_PASSWORD, "postgres").await;
         for statement in [
             format!("CREATE ROLE {owner} LOGIN PASSWORD '{password}'"),
