@@ -83,10 +83,9 @@ pub fn standby() -> Server {
     let primary = replicated();
     let folder = tempfile::Builder::new().prefix("backfill-pg-").tempdir().unwrap().keep();
     let data = folder.join("data");
-    if is_root() {
-        run(Command::new("chown").args(["-R", "postgres:postgres"]).arg(&folder));
-    }
-    run(unprivileged(&server_programs().join("pg_basebackup"))
+    // The servers of other majors come without it; a client that is not older has it, where the server's user may not read.
+    let clients = std::env::var_os("BACKFILL_TEST_CLIENT").map_or_else(server_programs, PathBuf::from);
+    run(Command::new(clients.join("pg_basebackup"))
         .args([
             "--write-recovery-conf",
             "--wal-method=stream",
@@ -100,6 +99,9 @@ pub fn standby() -> Server {
         .arg(&data)
         .env("PGPASSWORD", SUPER_PASSWORD)
         .current_dir("/"));
+    if is_root() {
+        run(Command::new("chown").args(["-R", "postgres:postgres"]).arg(&folder));
+    }
     let port = serve(&folder, &data);
     Server { port, _reaper: reaper(&folder, &data), folder }
 }
