@@ -6,6 +6,7 @@ use crate::manifest::small;
 use crate::run::Run;
 use crate::scene::Scene;
 use crate::wait::until;
+use backfill_operator::api::Phase;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ const TAKEN_OVER: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn two_workers_share_the_rows_of_a_run_and_both_take_another_batch_size_over_while_they_write() {
-    // 6,600 scenarios are two ranges.
+    // Some 6,000 scenarios without a prompt are two ranges.
     let scene = Scene::new("steering", 11_000).await;
     stop_application(&scene).await;
     let mut manifest = small("shared");
@@ -48,9 +49,9 @@ async fn two_workers_share_the_rows_of_a_run_and_both_take_another_batch_size_ov
     .await;
     println!("another batch size was taken over by both workers after {:.1} s", asked.elapsed().as_secs_f64());
 
-    let status = run.succeeds().await;
+    let status = run.reaches(Phase::Succeeded).await;
     let result = status.result.expect("what was written");
     assert_eq!(result.written, scene.database.count("SELECT count(*) FROM scenarios WHERE accepted_prompt = 'filled: ' || id"));
-    assert_eq!(result.written, 6600);
+    assert!(result.written > 5000, "more than one range: {}", result.written);
     nothing_is_written_twice(&scene.database, &run.name, result.written);
 }
