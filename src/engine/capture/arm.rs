@@ -1,5 +1,6 @@
 //! Before the script: triggers on its tables, for its sessions.
 
+use super::settle::STATISTICS;
 use super::statements::{make, triggers};
 use super::table::{CapturedTable, check_role, find};
 use super::{CaptureError, SETTING};
@@ -65,6 +66,8 @@ pub async fn arm(connection: &mut PgConnection, ledger: &Ledger, capture: &Captu
     run(connection, &make(ledger)).await?;
     // While the script runs nobody looks for a row by its number, and each row would pay for the index.
     run(connection, &[format!("DROP INDEX IF EXISTS {}", ledger.table("captured_n"))]).await?;
+    // What was written a moment ago may not be counted yet, and would pass for written by others meanwhile.
+    tokio::time::sleep(STATISTICS).await;
     let condition = mark.condition(ledger.uid());
     for (seq, table) in tables.iter().enumerate() {
         let arguments = [ledger.uid().to_owned(), epoch.to_string(), seq.to_string()];

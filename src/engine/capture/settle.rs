@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use std::time::Duration;
 
 /// The server's statistics come about so late.
-const STATISTICS: Duration = Duration::from_millis(1200);
+pub(super) const STATISTICS: Duration = Duration::from_millis(1200);
 
 /// What was captured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -82,9 +82,12 @@ impl Calls {
 /// `(s.a).f` is any function that one argument can be given to, but not an aggregate or a set where some type has a field
 /// of that name; `s.f` is one over a row (PostgreSQL's own over any row are harmless aggregates and conversions).
 ///
+/// Before 15 the catalogue calls AT TIME ZONE of a time with a zone volatile; the function is no other than in later releases,
+/// where it is stable.
+///
 /// An aggregate is as volatile as the functions that it is made of; of itself the catalogue says nothing.
 const FUNCTIONS: &str = "
-    SELECT p.proname::text, p.provolatile = 'v' OR EXISTS (SELECT FROM pg_aggregate g JOIN pg_proc f ON f.oid IN (g.aggtransfn, g.aggfinalfn,
+    SELECT p.proname::text, p.provolatile = 'v' AND NOT (p.proname = 'timezone' AND n.nspname = 'pg_catalog') OR EXISTS (SELECT FROM pg_aggregate g JOIN pg_proc f ON f.oid IN (g.aggtransfn, g.aggfinalfn,
                g.aggcombinefn, g.aggserialfn, g.aggdeserialfn, g.aggmtransfn, g.aggminvtransfn, g.aggmfinalfn)
                WHERE g.aggfnoid = p.oid AND f.provolatile = 'v') AS volatile, p.prokind::text AS kind, p.proretset, n.nspname = 'pg_catalog' AS builtin,
            EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
