@@ -13,6 +13,8 @@ cd "$1"
 # Not as the server's user, who may not read where this program lies.
 "$8/pg_basebackup" -D "$1/data" -R -X stream -c fast --no-sync -S "$6" -C \
   -d "host=127.0.0.1 port=$4 user=postgres application_name=$5" >"$1/basebackup.log" 2>&1
+# A newer client writes settings of the connection that an older server does not know; the last line counts.
+echo "primary_conninfo = 'host=127.0.0.1 port=$4 user=postgres application_name=$5'" >>"$1/data/postgresql.auto.conf"
 if [ "$(id -u)" = 0 ]; then chown -R postgres "$1/data"; fi
 touch "$1/server.log"; if [ "$(id -u)" = 0 ]; then chown postgres "$1/server.log"; fi
 $as "$2/pg_ctl" -D "$1/data" -w -l "$1/server.log" -o "-k $1 -p $3 -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=300 \

@@ -99,6 +99,10 @@ pub fn standby() -> Server {
         .arg(&data)
         .env("PGPASSWORD", SUPER_PASSWORD)
         .current_dir("/"));
+    // A newer client writes settings of the connection that an older server does not know; the last line counts.
+    let follows = format!("primary_conninfo = 'host=127.0.0.1 port={} user={SUPERUSER} password={SUPER_PASSWORD}'\n", primary.port);
+    let mut settings = std::fs::OpenOptions::new().append(true).open(data.join("postgresql.auto.conf")).unwrap();
+    std::io::Write::write_all(&mut settings, follows.as_bytes()).unwrap();
     if is_root() {
         run(Command::new("chown").args(["-R", "postgres:postgres"]).arg(&folder));
     }
