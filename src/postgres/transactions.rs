@@ -45,19 +45,20 @@ pub struct Storage {
     pub file: i64,
 }
 
+/// The next full transaction id, as SQL: all ids below have been given out.
+pub const NEXT: &str = "pg_snapshot_xmax(pg_current_snapshot())::text::int8";
 /// The server's timeline, as SQL: a failover and a recovery begin another one.
 pub const TIMELINE: &str = "left(pg_walfile_name(pg_current_wal_lsn()), 8)";
 
 /// A snapshot sees nothing of subtransactions whose transaction is open, but does not list them: those are asked for. What
-/// has ended meanwhile can no longer be asked.
+/// has ended meanwhile can no longer be asked. The timeline is asked beside it ([`TIMELINE`]).
 const SEEN: &str = "
     WITH s AS (SELECT pg_current_snapshot() AS s),
          b AS (SELECT pg_snapshot_xmin(s)::text::int8 AS low, pg_snapshot_xmax(s)::text::int8 AS high,
                       ARRAY(SELECT x::text::int8 FROM pg_snapshot_xip(s) AS x) AS listed FROM s)
     SELECT low, high, listed, CASE WHEN high - low <= $1 THEN ARRAY(
                SELECT x FROM (SELECT x FROM generate_series(low, high - 1) AS x EXCEPT SELECT unnest(listed)) AS c (x)
-               WHERE pg_xact_status(x::text::xid8) = 'in progress' ORDER BY x) END AS subtransactions,
-           left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline
+               WHERE pg_xact_status(x::text::xid8) = 'in progress' ORDER BY x) END AS subtransactions
     FROM b";
 
 const STILL_OPEN: &str = "SELECT coalesce(bool_and(pg_xact_status(x::text::xid8) = 'in progress'), true) FROM unnest($1::int8[]) AS x";
@@ -80,7 +81,8 @@ pub async fn begin(connection: &mut PgConnection, statements: &str) -> Result<Se
 }
 
 async fn seen(connection: &mut PgConnection) -> Result<SeenTransactions, sqlx::Error> {
-    let row = sqlx::query(SEEN).bind(AT_MOST).fetch_one(&mut *connection).await?;
+    let sql = format!("SELECT *, {TIMELINE} AS timeline FROM ({SEEN}) AS seen");
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(AT_MOST).fetch_one(&mut *connection).await?;
     let (oldest_open, next): (i64, i64) = (row.try_get("low")?, row.try_get("high")?);
     let mut open: Vec<i64> = row.try_get("listed")?;
     let all_listed = i64::try_from(open.len()).is_ok_and(|listed| listed == next - oldest_open);

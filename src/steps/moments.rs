@@ -5,7 +5,7 @@
 
 use crate::engine::ledger::MARK;
 use crate::engine::sql::{quote, quote_literal};
-use crate::postgres::transactions::{SeenTransactions, TIMELINE};
+use crate::postgres::transactions::{NEXT, SeenTransactions, TIMELINE};
 use crate::postgres::{describe, is_connection_loss};
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
@@ -101,7 +101,7 @@ pub(super) async fn claimed(connection: &mut PgConnection, ledger: &str, uid: &s
     // The statement's snapshot is older than the id that its own transaction gets.
     let sql = format!(
         "INSERT INTO {} SELECT $1::uuid, 'Claimed on ' || t, jsonb_build_object(
-             'next', pg_snapshot_xmax(pg_current_snapshot())::text::int8, 'timeline', t, 'own', pg_current_xact_id()::text::int8)
+             'next', {NEXT}, 'timeline', t, 'own', pg_current_xact_id()::text::int8)
          FROM (SELECT {TIMELINE} AS t) AS timeline ON CONFLICT (run_uid, moment) DO UPDATE SET seen = excluded.seen",
         table(ledger)
     );

@@ -135,7 +135,8 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> Option<&'a str> {
 }
 
 /// A code or a region, and not something that a store quotes.
-fn is_word(text: &str) -> bool {
+/// True of what may be shown of a store's words: they may quote signatures.
+pub(super) fn is_word(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
 }
 

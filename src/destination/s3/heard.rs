@@ -1,5 +1,6 @@
 //! What a store says of how it encrypts a file. `object_store` does not hand it on: it is a header of the answer to HEAD.
 
+use super::failure::is_word;
 use futures::future::BoxFuture;
 use object_store::ClientOptions;
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector};
@@ -30,10 +31,9 @@ impl HttpConnector for Heard {
     }
 }
 
-/// What may be shown of it: a store's words are not to be trusted with the status.
+/// What may be shown of it: a word, in which there may be a colon, as in `aws:kms`.
 fn shown(named: &str) -> &str {
-    let word = named.len() <= 64 && named.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '.'));
-    if word { named } else { "something else" }
+    if named.is_empty() || is_word(&named.replace(':', "-")) { named } else { "something else" }
 }
 
 #[derive(Debug)]

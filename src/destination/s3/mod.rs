@@ -39,33 +39,33 @@ const PARTS: usize = 9_000;
 /// So many parts are on their way at once; each lies in memory until it is there.
 const AT_ONCE: usize = 3;
 
-/// A bucket.
+/// The folder of a bucket in which files lie.
 #[derive(Debug)]
 pub struct S3 {
-    store: Arc<AmazonS3>,
-    place: Arc<Place>,
-    looks: Arc<Looks>,
+    bucket: Arc<Bucket>,
     folder: String,
 }
 
-/// Looks at a file, one at a time: what is heard belongs to the last.
+/// A bucket, for all that reads and writes it.
 #[derive(Debug)]
-struct Looks {
-    store: Arc<AmazonS3>,
-    place: Arc<Place>,
+struct Bucket {
+    store: AmazonS3,
+    place: Place,
     heard: Heard,
-    alone: Mutex<()>,
+    /// Held by who looks at a file: what is heard belongs to the last look.
+    looks: Mutex<()>,
 }
 
-impl Looks {
-    /// Size and age of a file.
-    async fn at(&self, name: &str) -> Result<ObjectMeta, DestinationError> {
-        let _alone = self.alone.lock().await;
-        self.store.head(&Key::from(name)).await.map_err(|e| self.place.failure("look at", name, &e))
+impl Bucket {
+    /// Size and age of a file, and how the store says that it is encrypted.
+    async fn look(&self, name: &str) -> Result<(ObjectMeta, Option<String>), DestinationError> {
+        let _alone = self.looks.lock().await;
+        let meta = self.store.head(&Key::from(name)).await.map_err(|e| self.place.failure("look at", name, &e))?;
+        Ok((meta, self.heard.take()))
     }
 
     /// A file that was just written goes again where it is not as it should be.
-    async fn at_written(&self, name: &str, size: u64) -> Result<(), DestinationError> {
+    async fn keep(&self, name: &str, size: u64) -> Result<(), DestinationError> {
         let found = self.is_as_sent(name, size).await;
         if found.is_err() && self.store.delete(&Key::from(name)).await.is_err() {
             tracing::warn!(name, "a file that is not as it should be could not be deleted");
@@ -76,9 +76,7 @@ impl Looks {
     /// It has all its bytes, and a store that was asked to encrypt says of it that it did. One that takes the file and leaves
     /// the wish aside is found out so.
     async fn is_as_sent(&self, name: &str, sent: u64) -> Result<(), DestinationError> {
-        let _alone = self.alone.lock().await;
-        let meta = self.store.head(&Key::from(name)).await.map_err(|e| self.place.failure("look at", name, &e))?;
-        let said = self.heard.take();
+        let (meta, said) = self.look(name).await?;
         if self.place.encrypts.is_some_and(|wanted| said.as_deref() != Some(wanted)) {
             let code =
                 said.map_or_else(|| "it took a file, and does not say that it is encrypted".into(), |said| format!("it says {said}"));
@@ -146,9 +144,7 @@ impl S3 {
         let builder = builder.with_client_options(client).with_http_connector(heard.clone());
         // The error may quote what it was built with.
         let store = builder.build().map_err(|_| misconfigured("endpoint, region and bucket make no address".into()))?;
-        let (store, place) = (Arc::new(store), Arc::new(place));
-        let looks = Looks { store: Arc::clone(&store), place: Arc::clone(&place), heard, alone: Mutex::new(()) };
-        Ok(Self { store, place, looks: Arc::new(looks), folder: spec.prefix.clone() })
+        Ok(Self { bucket: Arc::new(Bucket { store, place, heard, looks: Mutex::new(()) }), folder: spec.prefix.clone() })
     }
 
     pub(super) fn folder(&self) -> &str {
@@ -156,16 +152,16 @@ impl S3 {
     }
 
     pub(super) fn bucket(&self) -> &str {
-        &self.place.bucket
+        &self.bucket.place.bucket
     }
 
     pub(super) async fn write(&self, name: &str, expected: i64) -> Result<PartsUpload, DestinationError> {
-        let upload = self.store.put_multipart(&Key::from(name)).await.map_err(|e| self.place.failure("begin an upload", name, &e))?;
+        let upload =
+            self.bucket.store.put_multipart(&Key::from(name)).await.map_err(|e| self.bucket.place.failure("begin an upload", name, &e))?;
         let part = PART_MIN.max(usize::try_from(expected).unwrap_or(0) / PARTS);
         Ok(PartsUpload {
             upload: Some(WriteMultipart::new_with_chunk_size(upload, part)),
-            place: Arc::clone(&self.place),
-            looks: Arc::clone(&self.looks),
+            bucket: Arc::clone(&self.bucket),
             name: name.to_owned(),
             written: 0,
         })
@@ -173,28 +169,28 @@ impl S3 {
 
     pub(super) async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), DestinationError> {
         let size = u64::try_from(bytes.len()).unwrap_or(0);
-        self.store.put(&Key::from(name), bytes.into()).await.map_err(|e| self.place.failure("write", name, &e))?;
-        self.looks.at_written(name, size).await
+        self.bucket.store.put(&Key::from(name), bytes.into()).await.map_err(|e| self.bucket.place.failure("write", name, &e))?;
+        self.bucket.keep(name, size).await
     }
 
     pub(super) async fn read(&self, name: &str) -> Result<Reader, DestinationError> {
-        let got = self.store.get(&Key::from(name)).await.map_err(|e| self.place.failure("read", name, &e))?;
-        let (place, name) = (Arc::clone(&self.place), name.to_owned());
+        let got = self.bucket.store.get(&Key::from(name)).await.map_err(|e| self.bucket.place.failure("read", name, &e))?;
+        let (bucket, name) = (Arc::clone(&self.bucket), name.to_owned());
         // A download that breaks off goes on where it was: `object_store` asks for the rest.
-        let bytes = got.into_stream().map_err(move |e| std::io::Error::other(place.failure("read", &name, &e)));
+        let bytes = got.into_stream().map_err(move |e| std::io::Error::other(bucket.place.failure("read", &name, &e)));
         Ok(Box::pin(StreamReader::new(bytes)))
     }
 
     pub(super) async fn size(&self, name: &str) -> Result<Option<u64>, DestinationError> {
-        match self.looks.at(name).await {
-            Ok(meta) => Ok(Some(meta.size)),
+        match self.bucket.look(name).await {
+            Ok((meta, _)) => Ok(Some(meta.size)),
             Err(DestinationError::BackupMissing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     pub(super) async fn modified(&self, name: &str) -> Result<Timestamp, DestinationError> {
-        let meta = self.looks.at(name).await?;
+        let (meta, _) = self.bucket.look(name).await?;
         let modified = Timestamp::from_second(meta.last_modified.timestamp());
         modified.map_err(|e| DestinationError::BackupUnreadable(std::io::Error::other(e)))
     }
@@ -204,9 +200,9 @@ impl S3 {
         let within = (!self.folder.is_empty()).then_some(&folder);
         let below = if self.folder.is_empty() { stem.to_owned() } else { format!("{}/{stem}", self.folder) };
         let mut found = Vec::new();
-        let mut listed = self.store.list(within);
+        let mut listed = self.bucket.store.list(within);
         while let Some(object) = listed.next().await {
-            let object = object.map_err(|e| self.place.failure("list", &self.folder, &e))?;
+            let object = object.map_err(|e| self.bucket.place.failure("list", &self.folder, &e))?;
             let name: String = object.location.into();
             if name.starts_with(&below) {
                 found.push(Stored { name, size: object.size });
@@ -216,7 +212,7 @@ impl S3 {
     }
 
     pub(super) async fn remove(&self, name: &str) -> Result<(), DestinationError> {
-        match self.store.delete(&Key::from(name)).await.map_err(|e| self.place.failure("delete", name, &e)) {
+        match self.bucket.store.delete(&Key::from(name)).await.map_err(|e| self.bucket.place.failure("delete", name, &e)) {
             Ok(()) | Err(DestinationError::BackupMissing { .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -227,8 +223,7 @@ impl S3 {
 #[derive(Debug)]
 pub struct PartsUpload {
     upload: Option<WriteMultipart>,
-    place: Arc<Place>,
-    looks: Arc<Looks>,
+    bucket: Arc<Bucket>,
     name: String,
     written: u64,
 }
@@ -236,7 +231,7 @@ pub struct PartsUpload {
 impl PartsUpload {
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), DestinationError> {
         let Some(upload) = &mut self.upload else { return Ok(()) };
-        upload.wait_for_capacity(AT_ONCE).await.map_err(|e| self.place.failure("upload", &self.name, &e))?;
+        upload.wait_for_capacity(AT_ONCE).await.map_err(|e| self.bucket.place.failure("upload", &self.name, &e))?;
         upload.write(bytes);
         self.written += u64::try_from(bytes.len()).unwrap_or(0);
         Ok(())
@@ -245,8 +240,8 @@ impl PartsUpload {
     pub(super) async fn finish(mut self) -> Result<u64, DestinationError> {
         let Some(upload) = self.upload.take() else { return Ok(0) };
         // It takes its parts back where it fails.
-        upload.finish().await.map_err(|e| self.place.failure("finish an upload", &self.name, &e))?;
-        self.looks.at_written(&self.name, self.written).await?;
+        upload.finish().await.map_err(|e| self.bucket.place.failure("finish an upload", &self.name, &e))?;
+        self.bucket.keep(&self.name, self.written).await?;
         Ok(self.written)
     }
 

@@ -21,11 +21,8 @@ const BATCH: Duration = Duration::from_millis(5);
 #[must_use]
 pub fn gentle_rows_per_second(spec: &SqlBackfill) -> Option<i64> {
     let settings = BatchSettings::of(&spec.batch).gentle();
-    if settings.size.is_some() {
-        return None;
-    }
-    let millis = (settings.pause.max(REST) + BATCH).as_millis();
-    i64::try_from(u128::try_from(settings.max).unwrap_or(1) * 1000 / millis).ok().map(|rows| rows.max(1))
+    let (rows, each) = (i64::try_from(settings.max).ok()?, i64::try_from((settings.pause.max(REST) + BATCH).as_millis()).ok()?);
+    settings.size.is_none().then(|| (rows * 1000 / each).max(1))
 }
 
 /// What to do next.

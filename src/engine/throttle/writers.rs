@@ -6,6 +6,7 @@
 use super::{brief, gave_way};
 use crate::engine::ledger::Ledger;
 use crate::postgres::describe;
+use crate::postgres::transactions::NEXT;
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::time::{Duration, Instant};
 
@@ -39,8 +40,7 @@ impl Before {
     /// # Errors
     /// The driver's.
     pub async fn now(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
-        let sql = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8";
-        let begun = sqlx::query_scalar(sql).persistent(false).fetch_one(connection).await?;
+        let begun = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {NEXT}"))).persistent(false).fetch_one(connection).await?;
         Ok(Self { at: Instant::now(), begun })
     }
 
@@ -97,7 +97,7 @@ impl Writers {
 
     async fn count(&self, connection: &mut PgConnection) -> Result<Counted, sqlx::Error> {
         let sql = format!(
-            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8,
+            "SELECT {NEXT},
                     (SELECT coalesce(sum(batches + epoch), 0)::int8 FROM {} WHERE run_uid = $1)",
             self.ledger.table("ranges")
         );

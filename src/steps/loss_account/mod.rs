@@ -18,7 +18,7 @@ use crate::api::status::LossStatus;
 use crate::destination::DestinationError;
 use crate::engine::ledger::Ledger;
 use crate::postgres::table_sums::{self, TableSum};
-use crate::postgres::transactions::{self, SeenTransactions, Storage, TIMELINE};
+use crate::postgres::transactions::{self, NEXT, SeenTransactions, Storage, TIMELINE};
 use crate::postgres::{database_id, describe, facts, is_connection_loss};
 use crate::protocol::{LossReport, Outcome, StepReport};
 use own::Own;
@@ -137,11 +137,10 @@ struct Moment {
 
 impl Moment {
     async fn read(connection: &mut PgConnection) -> Result<(Self, String), sqlx::Error> {
-        let (next, commit_timestamps, timeline) = sqlx::query_as(AssertSqlSafe(format!(
-            "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8, current_setting('track_commit_timestamp')::bool, {TIMELINE}"
-        )))
-        .fetch_one(connection)
-        .await?;
+        let (next, commit_timestamps, timeline) =
+            sqlx::query_as(AssertSqlSafe(format!("SELECT {NEXT}, current_setting('track_commit_timestamp')::bool, {TIMELINE}")))
+                .fetch_one(connection)
+                .await?;
         Ok((Self { next, commit_timestamps }, timeline))
     }
 }

@@ -110,8 +110,7 @@ def _measured(arguments, settings, engine):
         scene = _scene(running, engine, shape, cache / "pods", templates[settings.rows], settings.workers)
         say(f"planned: {scene.plans[1].status['willWrite']} of {settings.rows} rows")
         # The first ones on a fresh server have to make the files of the log that all later ones use again, and get memory from
-        # the machine that nobody has touched: in the report of 2026-11-28 the first round of ours is slow from its fourth tenth
-        # on, and no later one is. Nobody is to be those.
+        # the machine that nobody has touched: nobody is to be those.
         for first in (Floor(), Ours()):
             with running.copy(templates[settings.rows], "bench_run") as database:
                 measure(first, scene, database)
