@@ -215,13 +215,34 @@ async fn what_stands_in_the_way_is_said_by_preflight_and_refused_by_the_restore(
     assert!(end.verdict.message.contains(&format!("ALTER ROLE {owner} CREATEDB;")), "{}", end.verdict.message);
 }
 
+/// What the run calls the database that it fills.
+fn new_name(database: &Database) -> String {
+    let uid: String = RUN_UID.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    format!("{}_restored_{uid}", database.name)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_somebody_else_under_our_name_stays() {
     let (database, mut pod) = backed_up("").await;
-    let uid: String = RUN_UID.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
-    database.execute_as_superuser(&format!("CREATE DATABASE {}_restored_{uid}", database.name)).await;
-    let end = pod.run(Step::Restore);
-    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Stalled, "DatabaseInTheWay"), "{}", end.verdict.message);
+    let new = new_name(&database);
+    let in_the_way = |end: &End| {
+        assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Stalled, "DatabaseInTheWay"), "{}", end.verdict.message);
+    };
+    database.execute_as_superuser(&format!("CREATE DATABASE {new}")).await;
+    in_the_way(&pod.run(Step::Restore));
+    // With the owner that ours would have, too, as long as there is anything in it.
+    database.execute_as_superuser(&format!("ALTER DATABASE {new} OWNER TO {}", database.owner)).await;
+    database.beside(&new).execute("CREATE SCHEMA theirs").await;
+    in_the_way(&pod.run(Step::Restore));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_an_attempt_killed_before_it_was_marked_has_left_is_no_obstacle() {
+    let (database, mut pod) = backed_up("").await;
+    let new = new_name(&database);
+    database.execute_as_superuser(&format!("CREATE DATABASE {new} TEMPLATE template0 OWNER {}", database.owner)).await;
+    pod.run(Step::Restore).restored();
+    assert_eq!(database.text(&format!("SELECT count(*) FROM pg_database WHERE datname = '{new}'")).await, "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

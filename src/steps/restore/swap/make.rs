@@ -6,27 +6,33 @@ use serde_json::Value;
 use sqlx::postgres::PgConnection;
 
 /// Whether there is a database of a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// None.
     Nothing,
     /// One that a restore of this run has made or left.
     Ours,
+    /// One without a comment.
+    Unmarked {
+        /// Whose.
+        owner: String,
+    },
     /// Somebody else's.
     Foreign,
 }
 
 /// Looks a database up; `mark` is how the comments of ours begin, up to the colon.
 pub(super) async fn find(maintenance: &mut PgConnection, name: &str, mark: &str) -> Result<Found, RestoreError> {
-    let comment: Option<Option<String>> =
-        sqlx::query_scalar("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1")
+    let database: Option<(Option<String>, String)> =
+        sqlx::query_as("SELECT shobj_description(oid, 'pg_database'), pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = $1")
             .bind(name)
             .fetch_optional(maintenance)
             .await?;
     let whose = mark.split(':').next().unwrap_or_default();
-    Ok(match comment {
+    Ok(match database {
         None => Found::Nothing,
-        Some(Some(comment)) if comment.split(':').next() == Some(whose) => Found::Ours,
+        Some((None, owner)) => Found::Unmarked { owner },
+        Some((Some(comment), _)) if comment.split(':').next() == Some(whose) => Found::Ours,
         Some(_) => Found::Foreign,
     })
 }
@@ -59,6 +65,11 @@ impl Described {
         self.row.pointer(pointer).and_then(Value::as_str)
     }
 
+    /// Whose the database is.
+    pub(super) fn owner(&self) -> Option<&str> {
+        self.text("/owner")
+    }
+
     fn list(&self, pointer: &str) -> &[Value] {
         self.row.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
@@ -72,7 +83,7 @@ impl Described {
             }
         };
         let literal = |pointer: &str| self.text(pointer).map(quote_literal);
-        option("OWNER", self.text("/owner").map(quote));
+        option("OWNER", self.owner().map(quote));
         option("ENCODING", literal("/encoding"));
         option("LC_COLLATE", literal("/d/datcollate"));
         option("LC_CTYPE", literal("/d/datctype"));
@@ -100,7 +111,7 @@ impl Described {
         let mut statements = Vec::new();
         if self.row.pointer("/d/datacl").is_some_and(|acl| !acl.is_null()) {
             statements.push(format!("REVOKE ALL ON DATABASE {database} FROM PUBLIC"));
-            statements.push(format!("REVOKE ALL ON DATABASE {database} FROM {}", quote(self.text("/owner").unwrap_or_default())));
+            statements.push(format!("REVOKE ALL ON DATABASE {database} FROM {}", quote(self.owner().unwrap_or_default())));
         }
         for grant in self.list("/grants") {
             let to = grant.get("to").and_then(Value::as_str).map_or_else(|| "PUBLIC".to_owned(), quote);

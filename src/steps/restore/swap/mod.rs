@@ -4,6 +4,7 @@
 //! of ours behind, which the next attempt drops. What was written to the old database to the last moment is not in the new one,
 //! but it is not destroyed either: the old one is kept, and the account of it is drawn up once more when nobody can write any more.
 
+mod begin;
 mod carry;
 mod exchange;
 mod fill;
@@ -16,7 +17,7 @@ use super::error::RestoreError;
 use super::{Restored, as_approved, checks, fence, measured};
 use crate::api::Phase;
 use crate::api::status::{CheckResult, CheckStatus};
-use crate::engine::sql::{quote, quote_literal};
+use crate::engine::sql::quote;
 use crate::postgres::table_sums;
 use crate::steps::backup_store::ProvedDump;
 use crate::steps::session::{Role, Session};
@@ -84,14 +85,7 @@ pub(super) async fn restore(context: &StepContext) -> Result<Restored, RestoreEr
     // Ends all sessions of ours in the database.
     fence::raise(&mut main.connect().await?, ledger, uid).await?;
     as_approved(context).await?;
-    match make::find(&mut maintenance, &names.new, &mark(context, "")).await? {
-        Found::Ours => run_on(&mut maintenance, &format!("DROP DATABASE {} WITH (FORCE)", quote(&names.new))).await?,
-        Found::Nothing => {}
-        Found::Foreign => return Err(RestoreError::DatabaseInTheWay { name: names.new }),
-    }
-    run_on(&mut maintenance, &database.create(&names.new)).await?;
-    let comment = format!("COMMENT ON DATABASE {} IS {}", quote(&names.new), quote_literal(&mark(context, "being restored: the backup")));
-    run_on(&mut maintenance, &comment).await?;
+    begin::begin(&session, &mut maintenance, &names, &database, &mark(context, "being restored: the backup")).await?;
     let filled = fill::fill(context, &session, &names, dump.path()).await;
     let sums = match filled {
         Ok(()) => measured(&mut session.to(&names.new).connect().await?, ledger).await?,
