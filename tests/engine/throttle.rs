@@ -138,7 +138,7 @@ async fn a_standby_that_stops_replaying_holds_and_one_that_has_caught_up_lets_go
     assert!(stays_free(&mut unseeing, &mut blind, Duration::from_secs(3)).await);
     assert_eq!(
         remarks(&unseeing),
-        [format!("ReplicationLag: the role cannot see how far standbys are behind; run: GRANT pg_monitor TO {role};")]
+        [format!("ReplicationLag: the role cannot see how far standbys are behind (GRANT pg_monitor TO {role};)")]
     );
     admin(&primary, &format!("GRANT pg_monitor TO {role}")).await;
     assert_eq!(holds(&mut unseeing, &mut blind).await.reading, "ReplicationLag");
@@ -213,8 +213,7 @@ async fn sessions_at_work_hold_the_runs_own_do_not_and_those_that_end_let_go() {
     let (role, mut blind) = outsider(&bench, &server).await;
     let mut unseeing = Throttle::new(&settings("maxActiveBackends: 2"), &[]);
     assert_eq!(unseeing.held(&mut blind).await.unwrap(), None);
-    let wanted =
-        format!("ActiveBackends: the role cannot see whether sessions of other roles are at work; run: GRANT pg_monitor TO {role};");
+    let wanted = format!("ActiveBackends: the role cannot see whether sessions of other roles are at work (GRANT pg_monitor TO {role};)");
     assert_eq!(remarks(&unseeing), [wanted]);
 
     lets_go(&mut throttle, &mut connection).await;
@@ -376,7 +375,7 @@ async fn a_number_that_cannot_be_taken_is_remarked_and_neither_holds_nor_changes
     assert_eq!(bench.number("SELECT count(*) FROM queue").await, 0);
     for (sql, told) in [
         ("SELECT count(*) FROM queue", "permission denied for table queue"),
-        ("SELECT count(*) FROM pg_stat_activity", format!("run: GRANT pg_monitor TO {role};").as_str()),
+        ("SELECT count(*) FROM pg_stat_activity", format!("(GRANT pg_monitor TO {role};)").as_str()),
     ] {
         let mut throttle = Throttle::new(&settings(&format!("query: {{sql: {sql:?}, max: 0}}")), &[]);
         assert_eq!(throttle.held(&mut blind).await.unwrap(), None);

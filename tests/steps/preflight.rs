@@ -146,7 +146,7 @@ async fn what_the_throttle_cannot_measure_is_shown_to_the_approver_before_rows_a
     assert_eq!(end.verdict.outcome, Outcome::Passed, "{}", end.verdict.message);
     let (result, message) = check(&end, "throttle:ActiveBackends");
     assert_eq!(result, CheckResult::Inconclusive);
-    assert!(message.contains(&format!("run: GRANT pg_monitor TO {};", database.owner)), "{message}");
+    assert!(message.contains(&format!("(GRANT pg_monitor TO {};)", database.owner)), "{message}");
 
     let end = with("{query: {sql: SELECT count(*) FROM scenarios, max: 10}}");
     let (result, message) = check(&end, "throttle");

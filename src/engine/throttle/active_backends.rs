@@ -24,7 +24,7 @@ pub(super) async fn read(connection: &mut PgConnection, limit: i64) -> Result<Re
     Ok(if active > limit {
         Reading::Over(format!("{active} sessions are at work, more than maxActiveBackends {limit}"))
     } else if hidden > 0 {
-        Reading::Unmeasured(format!("the role cannot see whether sessions of other roles are at work; run: GRANT pg_monitor TO {role};"))
+        Reading::Unmeasured(format!("the role cannot see whether sessions of other roles are at work (GRANT pg_monitor TO {role};)"))
     } else {
         Reading::Free
     })

@@ -39,7 +39,7 @@ impl Query {
         }
         if let Some(role) = role_sees_a_part(connection, sql).await? {
             let message = format!(
-                "throttle.query: the role sees only its own sessions, so that the number would be too small; run: GRANT pg_monitor TO {role};"
+                "throttle.query: the role sees only its own sessions, so that the number would be too small (GRANT pg_monitor TO {role};)"
             );
             return Ok(Reading::Unmeasured(message));
         }

@@ -82,9 +82,7 @@ impl Standbys {
                 quantity::display(bytes),
                 crate::api::duration::display(limit)
             )),
-            _ if hidden => {
-                Reading::Unmeasured(format!("the role cannot see how far standbys are behind; run: GRANT pg_monitor TO {role};"))
-            }
+            _ if hidden => Reading::Unmeasured(format!("the role cannot see how far standbys are behind (GRANT pg_monitor TO {role};)")),
             _ => Reading::Free,
         })
     }

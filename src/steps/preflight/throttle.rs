@@ -20,10 +20,7 @@ pub(super) async fn check(context: &StepContext, connection: &mut PgConnection, 
     let mut throttle = Throttle::new(settings, &[]);
     let held = throttle.held(connection).await?;
     for remark in throttle.remarks() {
-        findings.inconclusive(
-            &format!("{NAME}:{}", remark.reading),
-            format!("{}; it will not hold the worker", remark.message.trim_end_matches(';')),
-        );
+        findings.inconclusive(&format!("{NAME}:{}", remark.reading), format!("{}; it will not hold the worker", remark.message));
     }
     match held {
         Some(held) => findings.passed(NAME, format!("at this moment {} would hold the worker: {}", held.reading, held.message)),

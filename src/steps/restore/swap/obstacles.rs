@@ -12,11 +12,11 @@ const OBSTACLES: &str = "
 WITH me AS (SELECT oid, rolname, rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname = current_user),
      db AS (SELECT oid, datname, datdba FROM pg_database WHERE datname = current_database()),
      settings AS (SELECT s.setrole, split_part(c, '=', 1) AS name FROM db JOIN pg_db_role_setting s ON s.setdatabase = db.oid, unnest(s.setconfig) AS c)
-SELECT format('the role may not make databases: ALTER ROLE %I CREATEDB;', rolname) FROM me WHERE NOT (rolcreatedb OR rolsuper)
+SELECT format('the role may not make databases (ALTER ROLE %I CREATEDB;)', rolname) FROM me WHERE NOT (rolcreatedb OR rolsuper)
 UNION ALL
-SELECT format('the role may not rename the database: GRANT %I TO %I;', pg_get_userbyid(datdba), current_user) FROM db WHERE NOT pg_has_role(datdba, 'MEMBER')
+SELECT format('the role may not rename the database (GRANT %I TO %I;)', pg_get_userbyid(datdba), current_user) FROM db WHERE NOT pg_has_role(datdba, 'MEMBER')
 UNION ALL
-SELECT format('the role may not connect to the database postgres: GRANT CONNECT ON DATABASE postgres TO %I;', current_user)
+SELECT format('the role may not connect to the database postgres (GRANT CONNECT ON DATABASE postgres TO %I;)', current_user)
   WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'postgres' AND has_database_privilege(oid, 'CONNECT'))
 UNION ALL
 SELECT format('the logical replication slot %s belongs to this database and would stay with the old one: drop it first', slot_name)
@@ -35,7 +35,7 @@ SELECT format('the event trigger %I can only be made by a superuser', evtname) F
 UNION ALL
 SELECT format('the publication %I of all tables can only be made by a superuser', pubname) FROM pg_publication, me WHERE puballtables AND NOT rolsuper
 UNION ALL
-SELECT DISTINCT format('the role cannot make what belongs to %I: GRANT %I TO %I;', o.name, o.name, current_user) FROM (
+SELECT DISTINCT format('the role cannot make what belongs to %I (GRANT %I TO %I;)', o.name, o.name, current_user) FROM (
     SELECT pg_get_userbyid(c.relowner) AS name, c.relowner AS owner FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
       WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
