@@ -255,7 +255,16 @@ async fn sessions_that_the_role_may_not_end_hold_the_swap_and_are_named() {
     assert!(end.verdict.message.contains("postgres") && end.verdict.message.contains("GRANT pg_signal_backend"), "{}", end.verdict.message);
     superuser.close().await.unwrap();
     assert_eq!(database.text(CONTENT).await, before);
-    pod.run(Step::Restore).restored();
+    let old = pod.run(Step::Restore).restored().old_database.unwrap();
+
+    // Nor is the old one dropped under a person who looks at it.
+    let superuser = database.beside(&old).as_superuser().await;
+    pod.input.old_database = Some(old.clone());
+    let end = pod.run(Step::Close);
+    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Stalled, "SessionsRemain"), "{}", end.verdict.message);
+    assert!(end.verdict.message.starts_with(&format!("{old} was not dropped, ")), "{}", end.verdict.message);
+    superuser.close().await.unwrap();
+    assert_eq!(pod.run(Step::Close).verdict.reason, "OldDatabaseDropped");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,10 +68,10 @@ pub enum RestoreError {
         name: String,
     },
     /// Sessions that cannot be ended.
-    #[error(
-        "the databases were not swapped, because sessions stay connected that the role may not end ({who}): end them, or GRANT pg_signal_backend TO {role};"
-    )]
+    #[error("{what}, because sessions stay connected that the role may not end ({who}): end them, or GRANT pg_signal_backend TO {role};")]
     SessionsRemain {
+        /// What was not done.
+        what: String,
         /// Whose.
         who: String,
         /// The role of the restore.

@@ -5,19 +5,14 @@
 //! get, and nothing in it. Nothing is lost if that is dropped, whoever has made it.
 
 use super::super::error::RestoreError;
+use super::discard::discard;
 use super::make::{self, Described, Found};
-use super::{Names, run_on};
+use super::{Names, TRIES, pause, run_on};
 use crate::engine::sql::{quote, quote_literal};
 use crate::postgres::sqlstate;
 use crate::steps::session::Session;
-use rand::Rng as _;
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
-use std::time::Duration;
-
-/// So often is it tried, where the server is still making the database of an attempt that was killed.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Whether somebody has made something in the database: what a server brings with it has lower numbers (`FirstNormalObjectId`).
 const ANYTHING: &str = "SELECT EXISTS (SELECT FROM pg_class WHERE oid >= 16384) OR EXISTS (SELECT FROM pg_namespace WHERE oid >= 16384)
@@ -44,14 +39,14 @@ pub(super) async fn begin(
         };
         match ours {
             None => {}
-            Some(true) => run_on(maintenance, &format!("DROP DATABASE {} WITH (FORCE)", quote(&names.new))).await?,
+            Some(true) => discard(maintenance, &names.new).await?,
             Some(false) => return Err(RestoreError::DatabaseInTheWay { name: names.new.clone() }),
         }
         match run_on(maintenance, &database.create(&names.new)).await {
             Ok(()) => break,
             Err(RestoreError::PreparationFailed(error)) if attempt < TRIES && is_there_by_now(&error) => {
                 tracing::warn!(attempt, database = names.new, "an earlier attempt's CREATE DATABASE has only ended now");
-                tokio::time::sleep(PAUSE.mul_f64(rand::rng().random_range(0.5..1.5))).await;
+                pause().await;
             }
             Err(error) => return Err(error),
         }

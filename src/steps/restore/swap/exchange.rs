@@ -5,18 +5,14 @@
 //! of that name is another one by now, and connect again. A step that dies in here leaves both names as they were.
 
 use super::super::error::RestoreError;
-use super::{MAINTENANCE, Names};
+use super::{MAINTENANCE, Names, TRIES, pause, sessions};
 use crate::engine::sql::{quote, quote_literal};
 use crate::postgres::{describe, sqlstate};
 use crate::steps::session::Session;
-use rand::Rng as _;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 use std::time::Duration;
 
-/// So often is it tried.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks for sessions to end.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -25,9 +21,6 @@ const LOOK: Duration = Duration::from_millis(20);
 const END: &str = "SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
     WHERE a.datname = $1 AND a.pid <> pg_backend_pid()
       AND ((SELECT rolsuper FROM pg_roles WHERE rolname = current_user) OR NOT r.rolsuper AND (pg_has_role(a.usesysid, 'MEMBER') OR pg_has_role('pg_signal_backend', 'MEMBER')))";
-
-const WHO: &str = "SELECT coalesce(string_agg(DISTINCT usename || coalesce(' ' || nullif(application_name, ''), ''), ', '), 'nobody that the role can see'), current_user::text
-    FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() AND usesysid IS NOT NULL";
 
 /// Exchanges the names. `comment` gives the live database its comment back, `mark` says what the old one is.
 pub(super) async fn exchange(
@@ -50,12 +43,14 @@ pub(super) async fn exchange(
             Ok(()) => return Ok(()),
             // Somebody is connected still.
             Err(error) if sqlstate(&error).as_deref() == Some("55006") => {
-                let (who, role): (String, String) = sqlx::query_as(WHO).bind(&names.live).fetch_one(&mut ender).await?;
-                if attempt == TRIES {
-                    return Err(RestoreError::SessionsRemain { who, role });
-                }
+                let sessions = sessions::of(&mut ender, &names.live).await?;
+                let who = sessions.as_ref().map_or("nobody that the role can see", |sessions| sessions.who.as_str());
                 tracing::warn!(attempt, who, error = describe(&error), "the names are not exchanged yet");
-                tokio::time::sleep(PAUSE.mul_f64(rand::rng().random_range(0.5..1.5))).await;
+                match sessions {
+                    Some(sessions) if attempt == TRIES => return Err(sessions.remain("the databases were not swapped".into())),
+                    None if attempt == TRIES => return Err(error.into()),
+                    _ => pause().await,
+                }
             }
             Err(error) => return Err(error.into()),
         }

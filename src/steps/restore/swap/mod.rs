@@ -6,10 +6,12 @@
 
 mod begin;
 mod carry;
+mod discard;
 mod exchange;
 mod fill;
 mod make;
 mod obstacles;
+mod sessions;
 
 pub use obstacles::{Beside, beside};
 
@@ -17,17 +19,22 @@ use super::error::RestoreError;
 use super::{Restored, as_approved, checks, fence, measured};
 use crate::api::Phase;
 use crate::api::status::{CheckResult, CheckStatus};
-use crate::engine::sql::quote;
 use crate::postgres::table_sums;
 use crate::steps::backup_store::ProvedDump;
 use crate::steps::session::{Role, Session};
 use crate::steps::{StepContext, loss_account};
+use discard::discard;
 use make::Found;
+use rand::Rng as _;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
+use std::time::Duration;
 
 /// Where the databases are made and renamed from: a database cannot be renamed by a session of its own.
 pub(super) const MAINTENANCE: &str = "postgres";
+/// So often is tried what sessions of others, or a statement of an earlier attempt, stand in the way of.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
 /// The comment by which databases of ours are known.
 const MARK: &str = "backfill.dev";
 
@@ -90,14 +97,14 @@ pub(super) async fn restore(context: &StepContext) -> Result<Restored, RestoreEr
     let sums = match filled {
         Ok(()) => measured(&mut session.to(&names.new).connect().await?, ledger).await?,
         Err(error) => {
-            let _ = run_on(&mut maintenance, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote(&names.new))).await;
+            let _ = discard(&mut maintenance, &names.new).await;
             return Err(error);
         }
     };
     let compared = checks(manifest.as_ref(), &sums);
     if compared.iter().any(|check| check.result == CheckResult::Failed) {
         // The application goes on with what it has.
-        let _ = run_on(&mut maintenance, &format!("DROP DATABASE {} WITH (FORCE)", quote(&names.new))).await;
+        let _ = discard(&mut maintenance, &names.new).await;
         return Ok(Restored { checks: compared, old_database: None });
     }
     carry::carry(context, &session, &names, &sums).await?;
@@ -138,9 +145,14 @@ async fn restored(context: &StepContext, session: &Session, names: &Names, mut c
 pub async fn drop_old(context: &StepContext, name: &str) -> Result<(), RestoreError> {
     let mut maintenance = Session::of(context, Role::Restore)?.to(MAINTENANCE).connect().await?;
     if make::find(&mut maintenance, name, &mark(context, "")).await? == Found::Ours {
-        run_on(&mut maintenance, &format!("DROP DATABASE {} WITH (FORCE)", quote(name))).await?;
+        discard(&mut maintenance, name).await?;
     }
     Ok(())
+}
+
+/// Between two tries.
+async fn pause() {
+    tokio::time::sleep(PAUSE.mul_f64(rand::rng().random_range(0.5..1.5))).await;
 }
 
 /// One statement; databases are made and dropped outside of a transaction, and may take longer than other statements.
