@@ -6,7 +6,7 @@ use super::valid::ValidRun;
 use crate::api::Phase;
 use crate::api::spec::RestoreMode;
 use crate::api::status::Step;
-use crate::protocol::{Cnpg, RESTORE_SWAP, RehearsalInput, StepInput, settings};
+use crate::protocol::{BackupsInUse, Cnpg, RESTORE_SWAP, RehearsalInput, StepInput, settings};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub(super) fn start_step(pass: &Pass<'_>, step: Step, index: i32, attempt: i32) 
         spec_hash: run.spec_hash.clone(),
         backup: pass.status.backup.clone(),
         plan,
-        backups_in_use: if step == Step::Backup { pass.observed.backups_in_use.clone() } else { Vec::new() },
+        backups_in_use: if step == Step::Backup { pass.observed.backups_in_use.clone() } else { BackupsInUse::default() },
         environment: release.map(|r| r.environment.clone()).unwrap_or_default(),
         rehearsal: (step == Step::Rehearse).then(|| space(pass)),
         take_over_from: pass.take_over_from().filter(|_| step == Step::Claim),

@@ -5,7 +5,7 @@ use crate::api::Phase;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::spec::BackfillRun;
 use crate::api::status::{ConfigMapStatus, ReleaseStatus};
-use crate::protocol::{Cnpg, Progress, StepReport, Verdict};
+use crate::protocol::{BackupsInUse, Cnpg, Progress, StepReport, Verdict};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -32,8 +32,8 @@ pub struct Observed {
     pub after: Vec<AfterObservation>,
     /// Names of runs that were planned after this one, have changed data and have not ended; read on the way back only.
     pub dependents: Vec<String>,
-    /// Where the backups of unfinished runs lie; empty where the run deletes none.
-    pub backups_in_use: Vec<String>,
+    /// The backups that runs need; none where the run deletes none.
+    pub backups_in_use: BackupsInUse,
     /// What CloudNativePG manages; empty where it was not read.
     pub cnpg: Cnpg,
     /// The Backup of `backup.existing.cnpgBackup`; `None` where it was not read. `Err`: what to change.

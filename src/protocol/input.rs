@@ -20,6 +20,16 @@ pub struct RunIdentity {
     pub uid: String,
 }
 
+/// Which backups are needed, when a step begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BackupsInUse {
+    /// Uids of the runs that need theirs: what they took, or are taking.
+    pub runs: Vec<String>,
+    /// Where those backups lie; one that was made elsewhere bears no run's name.
+    pub paths: Vec<String>,
+}
+
 /// All that a step is told. Holds no secret: those are files in the pod.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,9 +50,9 @@ pub struct StepInput {
     /// The plan, once there is one (without samples).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
-    /// Backup: where those of unfinished runs lie, which are never deleted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub backups_in_use: Vec<String>,
+    /// Backup: what is never deleted.
+    #[serde(default)]
+    pub backups_in_use: BackupsInUse,
     /// Preflight: literal values of the workload's environment that the run asks about, by name. Those that come from
     /// Secrets are files in `Paths::environment` instead.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

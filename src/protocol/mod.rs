@@ -14,7 +14,7 @@ mod verdict;
 
 pub use cnpg::{Cnpg, CnpgCluster, CnpgDatabase};
 pub use details::{DETAILS_MAX_BYTES, Details, DetailsError};
-pub use input::{Paths, RehearsalInput, RunIdentity, StepInput};
+pub use input::{BackupsInUse, Paths, RehearsalInput, RunIdentity, StepInput};
 pub use progress::Progress;
 pub use report::{
     ApplyReport, BackupReport, ClaimReport, Holder, LossReport, MonitorReport, PlanReport, PreflightReport, RESTORE_IN_PLACE, RESTORE_SWAP,

@@ -29,6 +29,26 @@ async fn rows_that_a_deferred_constraint_refuses_at_commit_are_found_one_by_one(
 }
 
 #[tokio::test]
+async fn rows_that_a_deferred_constraint_does_not_let_go_back_stay_and_hold_no_other_back() {
+    let bench = Bench::new(
+        "CREATE TABLE kinds (id int PRIMARY KEY); INSERT INTO kinds SELECT generate_series(0, 9);
+         CREATE TABLE n (id int PRIMARY KEY, kind int REFERENCES kinds DEFERRABLE INITIALLY DEFERRED);
+         INSERT INTO n SELECT g, CASE g WHEN 17 THEN 8 WHEN 44 THEN 9 ELSE 1 END FROM generate_series(1, 60) g",
+        "{source: {table: n}, writes: [{set: {kind: '5'}}], batch: {size: 20}}",
+    )
+    .await;
+    let plan = bench.plan().await;
+    bench.claim().await;
+    assert_eq!(bench.apply(&plan).await.unwrap(), Ending::Done);
+    bench.sql("DELETE FROM kinds WHERE id IN (8, 9)").await;
+    let undone = bench.undo().await;
+    assert_eq!((undone.undone, undone.skipped), (58, 2), "{:?}", undone.skipped_keys);
+    assert!(undone.skipped_keys.iter().all(|key| key.contains("23503")), "{:?}", undone.skipped_keys);
+    assert_eq!(bench.number("SELECT count(*) FROM n WHERE kind = 5 AND id IN (17, 44)").await, 2);
+    assert_eq!(bench.number("SELECT count(*) FROM n WHERE kind = 1").await, 58);
+}
+
+#[tokio::test]
 async fn a_value_too_long_for_its_index_is_a_row_that_is_refused() {
     let bench = Bench::new(
         "CREATE TABLE n (id int PRIMARY KEY, long text, v text); CREATE INDEX ON n (v);

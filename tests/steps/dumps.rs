@@ -194,6 +194,11 @@ async fn a_dump_of_another_database_under_the_right_name_is_refused_by_name() {
     assert_eq!(database.text(CONTENT).await, before);
 }
 
+/// A run's dumps are told apart by the second in which they were taken.
+async fn another_second() {
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_good_backups_are_kept_and_nothing_else_is_touched() {
     let (database, other) = (Database::new(TABLES).await, Database::new(TABLES).await);
@@ -225,12 +230,27 @@ async fn the_last_good_backups_are_kept_and_nothing_else_is_touched() {
     std::fs::write(&damaged, "short").unwrap();
 
     pod.input.spec.backup.retain = Some(serde_json::from_value(json!({"last": 2})).unwrap());
-    pod.input.backups_in_use = vec![taken[0].path.clone()];
+    pod.input.backups_in_use.paths = vec![taken[0].path.clone()];
+    // A run whose backup was still being taken when this one began is known by its uid alone.
+    pod.input.backups_in_use.runs =
+        ["aaaaaaaa", "bbbbbbbb", "cccccccc", "dddddddd"].map(|uid| format!("{uid}-0d7e-4b52-9d8e-0123456789ab")).into();
     pod.input.run.uid = "ffffffff-0d7e-4b52-9d8e-0123456789ab".into();
+    let end = pod.run(Step::Backup);
+    assert!(!end.verdict.message.contains("older backups removed"), "{}", end.verdict.message);
+    assert!(taken[..3].iter().all(|backup| exists(&pod, backup)) && plan.exists(), "the run has not ended");
+
+    pod.input.backups_in_use.runs.clear();
+    pod.input.spec.backup.retain = Some(serde_json::from_value(json!({"last": 3})).unwrap());
+    another_second().await;
+    let Some(StepReport::Backup(own)) = pod.run(Step::Backup).report else { panic!("a backup") };
+    assert!(!exists(&pod, &taken[1]) && exists(&pod, &taken[2]), "the third of the last three good ones");
+
+    pod.input.spec.backup.retain = Some(serde_json::from_value(json!({"last": 1})).unwrap());
+    another_second().await;
     let end = pod.run(Step::Backup);
     assert!(end.verdict.message.contains("older backups removed: 1"), "{} {}", end.verdict.message, end.stderr);
     assert!(exists(&pod, &taken[0]), "an unfinished run needs it");
     assert!(!exists(&pod, &taken[1]) && !plan.exists(), "gone, and its plan with it");
-    assert!(exists(&pod, &taken[2]), "the second of the last two good ones");
+    assert!(!exists(&pod, &taken[2]) && exists(&pod, &own.backup), "the run's own of a moment ago stays");
     assert!(damaged.exists() && exists(&pod, &theirs) && note.exists());
 }

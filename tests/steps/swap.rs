@@ -203,7 +203,7 @@ async fn what_stands_in_the_way_is_said_by_preflight_and_refused_by_the_restore(
     assert_eq!((restored.verdict.outcome, restored.verdict.reason.as_str()), (Outcome::Stalled, "SwapImpossible"));
     for words in [
         format!("ALTER ROLE {owner} CREATEDB;"),
-        format!("GRANT postgres TO {owner};"),
+        format!("(GRANT postgres TO {owner}"),
         "the publication everything of all tables".into(),
         "the event trigger watch".into(),
     ] {

@@ -84,7 +84,7 @@ impl Pod {
             spec_hash: "sha256:1".into(),
             backup: None,
             plan: None,
-            backups_in_use: Vec::new(),
+            backups_in_use: backfill_operator::protocol::BackupsInUse::default(),
             environment: std::collections::BTreeMap::new(),
             rehearsal: None,
             take_over_from: None,

@@ -52,7 +52,8 @@ pub(super) async fn observe(
         observed.messages = admission::messages(run);
     }
     observed.references = references::observe(context, valid, status).await?;
-    if valid.spec.backup.retain.is_some() && !status.mutation_started {
+    // Until the first write a backup may be taken, also once more, after an approval that came late.
+    if valid.spec.backup.retain.is_some() && (!status.mutation_started || lifecycle::before_the_first_write(status)) {
         observed.backups_in_use = backups::in_use(context).await?;
     }
     if cnpg::is_needed(valid, status) {

@@ -41,6 +41,8 @@ pub(super) async fn captured(
                 return Ok(false);
             }
             let mut transaction = connection.begin().await?;
+            // Of one row nothing waits for the COMMIT, where a refusal would end the undo.
+            sqlx::query("SET CONSTRAINTS ALL IMMEDIATE").persistent(false).execute(&mut *transaction).await?;
             ledger.fence(&mut transaction, epoch).await?;
             try_again(&mut transaction, ledger, row).await?;
             transaction.commit().await?;

@@ -6,6 +6,7 @@ use super::statement::{Batch, undo_part};
 use super::{UndoError, order};
 use crate::engine::ledger::Ledger;
 use crate::engine::lock_wait::give_way;
+use crate::postgres::sqlstate;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use std::sync::{Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -104,9 +105,22 @@ impl<'a, F: FnMut(i64, i64)> PutBack<'a, F> {
         }
     }
 
-    /// One transaction.
+    /// One transaction. What only its COMMIT refuses, by a constraint that is deferred, is found row by row in a second one,
+    /// where no constraint waits for the COMMIT; not in the first: within a batch values may change places.
     async fn batch(&self, session: &mut PgConnection, batch: Batch) -> Result<(), UndoError> {
+        match self.put_back(session, batch, false).await {
+            Err(UndoError::Database(error)) if sqlstate(&error).is_some_and(|code| code.starts_with("23") || code.starts_with("P0")) => {
+                self.put_back(session, batch, true).await
+            }
+            end => end,
+        }
+    }
+
+    async fn put_back(&self, session: &mut PgConnection, batch: Batch, at_once: bool) -> Result<(), UndoError> {
         let mut transaction = session.begin().await?;
+        if at_once {
+            sqlx::query("SET CONSTRAINTS ALL IMMEDIATE").persistent(false).execute(&mut *transaction).await?;
+        }
         self.ledger.fence_shared(&mut transaction, self.epoch).await?;
         if take(&mut transaction, self.ledger, batch).await? {
             let mut left = false;

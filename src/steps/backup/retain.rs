@@ -2,31 +2,37 @@
 
 use crate::api::spec::Scope;
 use crate::destination::Stored;
+use crate::protocol::BackupsInUse;
 use crate::steps::backup_store::{BackupStore, Manifest, StoreError, manifest};
 use std::collections::BTreeMap;
 
 /// Removes what is more than the last `last` good backups of this database, within the folder of the spec. What is not
-/// whole does not count as one of them, and is left to its own run; what a run still needs stays. Answers how many
-/// were removed.
+/// whole does not count as one of them, and is left to its own run. What a run needs stays, as does all that this run took
+/// itself: people have approved the plan that lies beside it. What is newer than the new one was taken by a run that began
+/// after the list of those in need was made. Answers how many were removed.
 ///
 /// # Errors
 /// [`StoreError`]; the new backup is none the worse for it.
-pub(super) async fn prune(store: &BackupStore, newest: &Manifest, last: i32, in_use: &[String]) -> Result<usize, StoreError> {
+pub(super) async fn prune(store: &BackupStore, newest: &Manifest, last: i32, in_use: &BackupsInUse) -> Result<usize, StoreError> {
     let listed = store.destination().list("").await?;
     let sizes: BTreeMap<&str, i64> = listed.iter().map(|f| (f.name.as_str(), i64::try_from(f.size).unwrap_or(i64::MAX))).collect();
     let mut good = Vec::new();
     for dump in listed.iter().filter_map(|file| manifest::dump_of_manifest(&file.name)) {
         // One that cannot be read tells nothing about its dump, so that is left alone.
         let Ok(manifest) = store.manifest(&dump).await else { continue };
+        if manifest.taken_at > newest.taken_at {
+            continue;
+        }
         if manifest.database.id == newest.database.id && holds_as_much(newest, &manifest) && is_whole(&dump, &manifest, &sizes) {
-            good.push((manifest.taken_at, dump));
+            good.push((manifest.taken_at, dump, manifest.run_uid));
         }
     }
     good.sort();
     good.reverse();
     let mut removed = 0;
-    for (_, dump) in good.iter().skip(usize::try_from(last.max(1)).unwrap_or(1)) {
-        if !in_use.contains(&store.destination().shown(dump)) {
+    for (_, dump, run_uid) in good.iter().skip(usize::try_from(last.max(1)).unwrap_or(1)) {
+        let needed = *run_uid == newest.run_uid || in_use.runs.contains(run_uid) || in_use.paths.contains(&store.destination().shown(dump));
+        if !needed {
             remove(store, dump, &listed).await?;
             removed += 1;
         }

@@ -67,6 +67,9 @@ pub enum RestoreError {
         /// Its name.
         name: String,
     },
+    /// Two attempts at once.
+    #[error("another attempt at this restore is at work on its own copy: the names were not exchanged, and the database is as it was")]
+    OtherAttempt,
     /// Sessions that cannot be ended.
     #[error("{what}, because sessions stay connected that the role may not end ({who}): end them, or GRANT pg_signal_backend TO {role};")]
     SessionsRemain {
@@ -113,6 +116,7 @@ impl RestoreError {
             Self::TableGone { .. } => "TableGone",
             Self::SwapImpossible(_) => "SwapImpossible",
             Self::DatabaseInTheWay { .. } => "DatabaseInTheWay",
+            Self::OtherAttempt => "OtherAttempt",
             Self::SessionsRemain { .. } => "SessionsRemain",
             Self::RestoreBlocked { .. } => "RestoreBlocked",
             Self::RestoreLost { .. } => "RestoreLost",
@@ -129,7 +133,7 @@ impl RestoreError {
             // A verdict, so that the account is drawn up again.
             Self::LossChanged { .. } => Outcome::Failed,
             Self::PreparationFailed(error) if is_connection_loss(error) => Outcome::Lost,
-            Self::RestoreBlocked { .. } | Self::RestoreLost { .. } => Outcome::Lost,
+            Self::OtherAttempt | Self::RestoreBlocked { .. } | Self::RestoreLost { .. } => Outcome::Lost,
             Self::Stopped => Outcome::Stopped,
             Self::Tool(_)
             | Self::Client(_)

@@ -50,9 +50,14 @@ pub async fn run(context: &StepContext) -> StepEnd {
             if !differs {
                 checks.extend(checks_again(context).await);
             }
+            let not_swapped = context.input.restore == Some(RestoreMode::Swap) && old_database.is_none();
             let report = StepReport::Restore(RestoreReport { checks, old_database });
             if differs {
-                let message = "the dump is restored, but tables differ from what its snapshot held: see the checks";
+                let message = if not_swapped {
+                    "beside the database the dump was restored into another one, where tables differ from what its snapshot held (see the checks): the names were not exchanged, and the database is as it was"
+                } else {
+                    "the dump is restored, but tables differ from what its snapshot held: see the checks"
+                };
                 return StepEnd::reported(Outcome::Failed, "RestoreDiffers", message, report);
             }
             StepEnd::reported(Outcome::Passed, "Restored", "the database holds what the dump holds", report)

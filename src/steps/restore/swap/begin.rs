@@ -19,7 +19,8 @@ const ANYTHING: &str = "SELECT EXISTS (SELECT FROM pg_class WHERE oid >= 16384) 
     OR EXISTS (SELECT FROM pg_proc WHERE oid >= 16384) OR EXISTS (SELECT FROM pg_type WHERE oid >= 16384)
     OR EXISTS (SELECT FROM pg_extension WHERE oid >= 16384) OR EXISTS (SELECT FROM pg_largeobject_metadata)";
 
-/// Makes the new database. `mark` is the comment that it gets.
+/// Makes the new database, and answers its OID: another attempt may drop it and make one of the same name. `mark` is the comment
+/// that it gets.
 ///
 /// # Errors
 /// [`RestoreError::DatabaseInTheWay`] where there is one that is neither ours nor empty, and those of the driver.
@@ -29,7 +30,7 @@ pub(super) async fn begin(
     names: &Names,
     database: &Described,
     mark: &str,
-) -> Result<(), RestoreError> {
+) -> Result<i64, RestoreError> {
     for attempt in 1.. {
         let ours = match make::find(maintenance, &names.new, mark).await? {
             Found::Nothing => None,
@@ -45,13 +46,14 @@ pub(super) async fn begin(
         match run_on(maintenance, &database.create(&names.new)).await {
             Ok(()) => break,
             Err(RestoreError::PreparationFailed(error)) if attempt < TRIES && is_there_by_now(&error) => {
-                tracing::warn!(attempt, database = names.new, "an earlier attempt's CREATE DATABASE has only ended now");
+                tracing::warn!(attempt, database = names.new, "an earlier attempt's CREATE DATABASE stands in the way");
                 pause().await;
             }
             Err(error) => return Err(error),
         }
     }
-    run_on(maintenance, &format!("COMMENT ON DATABASE {} IS {}", quote(&names.new), quote_literal(mark))).await
+    run_on(maintenance, &format!("COMMENT ON DATABASE {} IS {}", quote(&names.new), quote_literal(mark))).await?;
+    make::oid(maintenance, &names.new).await?.ok_or(RestoreError::OtherAttempt)
 }
 
 async fn is_empty(session: &Session) -> Result<bool, RestoreError> {
@@ -62,7 +64,8 @@ async fn is_empty(session: &Session) -> Result<bool, RestoreError> {
     Ok(!anything)
 }
 
-/// `duplicate_database`, or `unique_violation` where both were at it at the same time.
+/// `duplicate_database`; or, where both were at it at the same time, `unique_violation`, and `lock_not_available` while it takes
+/// longer than our sessions wait for a lock.
 fn is_there_by_now(error: &sqlx::Error) -> bool {
-    matches!(sqlstate(error).as_deref(), Some("42P04" | "23505"))
+    matches!(sqlstate(error).as_deref(), Some("42P04" | "23505" | "55P03"))
 }

@@ -5,7 +5,7 @@
 //! of that name is another one by now, and connect again. A step that dies in here leaves both names as they were.
 
 use super::super::error::RestoreError;
-use super::{MAINTENANCE, Names, TRIES, pause, sessions};
+use super::{MAINTENANCE, Names, TRIES, make, pause, sessions};
 use crate::engine::sql::{quote, quote_literal};
 use crate::postgres::{describe, sqlstate};
 use crate::steps::session::Session;
@@ -16,17 +16,19 @@ use std::time::Duration;
 /// Between two looks for sessions to end.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Ends the sessions that the role may end: its own, those of roles that it is a member of, and, as `pg_signal_backend`, all but
+/// Ends the sessions that the role may end: its own, those of roles whose rights it has, and, as `pg_signal_backend`, all but
 /// those of superusers.
 const END: &str = "SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
     WHERE a.datname = $1 AND a.pid <> pg_backend_pid()
-      AND ((SELECT rolsuper FROM pg_roles WHERE rolname = current_user) OR NOT r.rolsuper AND (pg_has_role(a.usesysid, 'MEMBER') OR pg_has_role('pg_signal_backend', 'MEMBER')))";
+      AND ((SELECT rolsuper FROM pg_roles WHERE rolname = current_user) OR NOT r.rolsuper AND (pg_has_role(a.usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE')))";
 
-/// Exchanges the names. `comment` gives the live database its comment back, `mark` says what the old one is.
+/// Exchanges the names, if the new database is still the one with this OID: another attempt at the restore may be filling one of
+/// the same name, while this one was taken for dead. `comment` gives the live database its comment back, `mark` says what the old one is.
 pub(super) async fn exchange(
     session: &Session,
     maintenance: &mut PgConnection,
     names: &Names,
+    oid: i64,
     comment: &str,
     mark: &str,
 ) -> Result<(), RestoreError> {
@@ -39,8 +41,9 @@ pub(super) async fn exchange(
     );
     let mut ender = session.to(MAINTENANCE).connect().await?;
     for attempt in 1.. {
-        match once(maintenance, &mut ender, &statements, names).await {
-            Ok(()) => return Ok(()),
+        match once(maintenance, &mut ender, &statements, names, oid).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(RestoreError::OtherAttempt),
             // Somebody is connected still.
             Err(error) if sqlstate(&error).as_deref() == Some("55006") => {
                 let sessions = sessions::of(&mut ender, &names.live).await?;
@@ -58,7 +61,14 @@ pub(super) async fn exchange(
     Ok(())
 }
 
-async fn once(maintenance: &mut PgConnection, ender: &mut PgConnection, statements: &str, names: &Names) -> Result<(), sqlx::Error> {
+/// False where the new database is another one: then nothing is exchanged.
+async fn once(
+    maintenance: &mut PgConnection,
+    ender: &mut PgConnection,
+    statements: &str,
+    names: &Names,
+    oid: i64,
+) -> Result<bool, sqlx::Error> {
     let mut transaction = maintenance.begin().await?;
     {
         let rename = sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut *transaction);
@@ -77,5 +87,10 @@ async fn once(maintenance: &mut PgConnection, ender: &mut PgConnection, statemen
             }
         }
     }
-    transaction.commit().await
+    if make::oid(&mut transaction, &names.live).await? != Some(oid) {
+        transaction.rollback().await?;
+        return Ok(false);
+    }
+    transaction.commit().await?;
+    Ok(true)
 }

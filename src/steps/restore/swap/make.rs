@@ -37,6 +37,11 @@ pub(super) async fn find(maintenance: &mut PgConnection, name: &str, mark: &str)
     })
 }
 
+/// The OID of the database of a name.
+pub(super) async fn oid(connection: &mut PgConnection, name: &str) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar("SELECT oid::int8 FROM pg_database WHERE datname = $1").bind(name).fetch_optional(connection).await
+}
+
 /// What belongs to the database itself.
 #[derive(Clone, Debug)]
 pub(super) struct Described {
@@ -99,6 +104,8 @@ impl Described {
                 option("LOCALE_PROVIDER", Some("builtin".into()));
                 option("BUILTIN_LOCALE", locale);
             }
+            // Else it would be template0's, whatever that is; 14 knows of none.
+            Some("c") => option("LOCALE_PROVIDER", Some("libc".into())),
             _ => {}
         }
         option("TABLESPACE", self.text("/tablespace").map(quote));

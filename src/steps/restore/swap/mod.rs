@@ -92,19 +92,19 @@ pub(super) async fn restore(context: &StepContext) -> Result<Restored, RestoreEr
     // Ends all sessions of ours in the database.
     fence::raise(&mut main.connect().await?, ledger, uid).await?;
     as_approved(context).await?;
-    begin::begin(&session, &mut maintenance, &names, &database, &mark(context, "being restored: the backup")).await?;
+    let oid = begin::begin(&session, &mut maintenance, &names, &database, &mark(context, "being restored: the backup")).await?;
     let filled = fill::fill(context, &session, &names, dump.path()).await;
     let sums = match filled {
         Ok(()) => measured(&mut session.to(&names.new).connect().await?, ledger).await?,
         Err(error) => {
-            let _ = discard(&mut maintenance, &names.new).await;
+            give_up(&mut maintenance, &names.new, oid).await;
             return Err(error);
         }
     };
     let compared = checks(manifest.as_ref(), &sums);
     if compared.iter().any(|check| check.result == CheckResult::Failed) {
         // The application goes on with what it has.
-        let _ = discard(&mut maintenance, &names.new).await;
+        give_up(&mut maintenance, &names.new, oid).await;
         return Ok(Restored { checks: compared, old_database: None });
     }
     carry::carry(context, &session, &names, &sums).await?;
@@ -115,11 +115,19 @@ pub(super) async fn restore(context: &StepContext) -> Result<Restored, RestoreEr
         &session,
         &mut maintenance,
         &names,
+        oid,
         &database.comment(&names.live),
         &mark(context, "the database as it was before the restore"),
     )
     .await?;
     Ok(restored(context, &session, &names, compared).await)
+}
+
+/// Drops what this attempt has made, and not what another one has by now. What stays is dropped by the next attempt.
+async fn give_up(maintenance: &mut PgConnection, name: &str, oid: i64) {
+    if make::oid(maintenance, name).await.is_ok_and(|found| found == Some(oid)) {
+        let _ = discard(maintenance, name).await;
+    }
 }
 
 /// After the exchange: what the new database does not have of the old one, now that nobody writes to it.

@@ -5,16 +5,28 @@ use crate::postgres::system_identifier;
 use crate::protocol::Cnpg;
 use crate::steps::StepContext;
 use crate::steps::session::Session;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
-/// Each line is an obstacle, with what to do about it. Asked in the database itself, as the role that restores.
+/// Whether the role can do what the role `o.owner` can, and make what belongs to it, and the statement that allows it. To be a
+/// member is not enough: since 16 a membership says itself what it allows, and before that the member may be one that inherits
+/// nothing.
+const RIGHT: &str = "
+    SELECT CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_has_role(o.owner, 'USAGE') AND pg_has_role(o.owner, 'SET')
+                ELSE pg_has_role(o.owner, 'USAGE') END,
+           CASE WHEN current_setting('server_version_num')::int >= 160000
+                THEN format('GRANT %I TO %I WITH INHERIT TRUE, SET TRUE;', pg_get_userbyid(o.owner), current_user)
+                WHEN pg_has_role(o.owner, 'MEMBER') THEN format('ALTER ROLE %I INHERIT;', current_user)
+                ELSE format('GRANT %I TO %I;', pg_get_userbyid(o.owner), current_user) END";
+
+/// `@RIGHT@` is [`RIGHT`]. Each line is an obstacle, with what to do about it. Asked in the database itself, as the role that restores.
 const OBSTACLES: &str = "
 WITH me AS (SELECT oid, rolname, rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolname = current_user),
      db AS (SELECT oid, datname, datdba FROM pg_database WHERE datname = current_database()),
      settings AS (SELECT s.setrole, split_part(c, '=', 1) AS name FROM db JOIN pg_db_role_setting s ON s.setdatabase = db.oid, unnest(s.setconfig) AS c)
 SELECT format('the role may not make databases (ALTER ROLE %I CREATEDB;)', rolname) FROM me WHERE NOT (rolcreatedb OR rolsuper)
 UNION ALL
-SELECT format('the role may not rename the database (GRANT %I TO %I;)', pg_get_userbyid(datdba), current_user) FROM db WHERE NOT pg_has_role(datdba, 'MEMBER')
+SELECT format('the role may not rename the database (%s)', statement) FROM db, LATERAL (SELECT datdba) AS o (owner), LATERAL (@RIGHT@) AS r (has, statement) WHERE NOT has
 UNION ALL
 SELECT format('the role may not connect to the database postgres (GRANT CONNECT ON DATABASE postgres TO %I;)', current_user)
   WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'postgres' AND has_database_privilege(oid, 'CONNECT'))
@@ -35,15 +47,15 @@ SELECT format('the event trigger %I can only be made by a superuser', evtname) F
 UNION ALL
 SELECT format('the publication %I of all tables can only be made by a superuser', pubname) FROM pg_publication, me WHERE puballtables AND NOT rolsuper
 UNION ALL
-SELECT DISTINCT format('the role cannot make what belongs to %I (GRANT %I TO %I;)', o.name, o.name, current_user) FROM (
+SELECT DISTINCT format('the role cannot make what belongs to %I (%s)', o.name, r.statement) FROM (
     SELECT pg_get_userbyid(c.relowner) AS name, c.relowner AS owner FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
       WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     UNION SELECT pg_get_userbyid(p.proowner), p.proowner FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
       WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
-    UNION SELECT pg_get_userbyid(l.lomowner), l.lomowner FROM pg_largeobject_metadata l) AS o
-  WHERE NOT pg_has_role(o.owner, 'MEMBER')
+    UNION SELECT pg_get_userbyid(l.lomowner), l.lomowner FROM pg_largeobject_metadata l) AS o, LATERAL (@RIGHT@) AS r (has, statement)
+  WHERE NOT r.has
 UNION ALL
 SELECT DISTINCT format('settings of the role %I in this database can only be made anew by a superuser, or a role with CREATEROLE', pg_get_userbyid(setrole))
   FROM settings, me WHERE setrole <> 0 AND setrole <> me.oid AND NOT (rolsuper OR rolcreaterole)
@@ -72,7 +84,8 @@ pub struct Beside {
 /// # Errors
 /// Those of the driver.
 pub async fn beside(context: &StepContext, session: &Session, connection: &mut PgConnection) -> Result<Beside, sqlx::Error> {
-    let mut obstacles: Vec<String> = sqlx::query_scalar(OBSTACLES).fetch_all(&mut *connection).await?;
+    let mut obstacles: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(OBSTACLES.replace("@RIGHT@", RIGHT))).persistent(false).fetch_all(&mut *connection).await?;
     let cnpg = &context.input.cnpg;
     let identifier = system_identifier(connection).await?.map(|id| id.to_string()).unwrap_or_default();
     let (database, host) = (&session.credentials.database, &session.credentials.host);
