@@ -124,7 +124,9 @@ async fn a_restore_killed_on_the_way_leaves_the_database_as_it_was() {
         assert_eq!(shown, Vec::<String>::new());
         seen += found;
     }
-    assert!(seen > 0, "psql was looked at while it ran");
+    let (found, shown) = children_showing(child.id(), &database.password);
+    assert_eq!(shown, Vec::<String>::new());
+    assert!(seen + found > 0, "psql was looked at while it ran");
     child.kill().unwrap();
     child.wait().unwrap();
     let started = Instant::now();
@@ -178,6 +180,21 @@ async fn a_restore_waits_for_the_application_s_locks_and_tries_again() {
     let end = pod.end(child);
     assert_eq!(end.verdict.outcome, Outcome::Passed, "{}", end.verdict.message);
     assert!(end.stderr.contains("tried again"), "{}", end.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_application_commits_under_the_locks_that_a_restore_waits_for_is_no_approved_loss() {
+    let (database, mut pod) = backed_up("").await;
+    database.execute("UPDATE scenarios SET accepted_prompt = 'since' WHERE id = 2").await;
+    pod.input.loss_digest = Some(pod.account().digest);
+    let mut holder = database.as_owner().await;
+    sqlx::raw_sql("BEGIN; UPDATE scenarios SET accepted_prompt = 'held' WHERE id = 1").execute(&mut holder).await.unwrap();
+    let child = pod.spawn(Step::Restore);
+    std::thread::sleep(Duration::from_secs(7));
+    sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
+    let end = pod.end(child);
+    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Failed, "LossChanged"), "{}", end.verdict.message);
+    assert_eq!(database.text("SELECT accepted_prompt FROM scenarios WHERE id = 1").await, "held");
 }
 
 #[tokio::test(flavor = "multi_thread")]

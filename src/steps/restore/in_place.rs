@@ -101,6 +101,8 @@ async fn with_retries(stream: &stream::Stream<'_>) -> Result<(), RestoreError> {
                 let jitter = rand::rng().random_range(0.5..1.5);
                 tokio::time::sleep(pause.mul_f64(jitter)).await;
                 pause *= 2;
+                // Who held the locks has written.
+                super::as_approved(stream.context).await?;
             }
             end => return end,
         }
