@@ -1,4 +1,4 @@
-use crate::support::pod::{Pod, RUN_UID, TABLES, children_showing, spec};
+use crate::support::pod::{End, Pod, RUN_UID, TABLES, children_showing, spec};
 use crate::support::postgres::Database;
 use backfill_operator::api::status::{CheckResult, Step};
 use backfill_operator::engine::ledger::{Claimed, claim, ensure};
@@ -168,16 +168,29 @@ async fn a_restore_that_fails_at_its_end_changes_nothing() {
     assert_eq!(database.text("SELECT count(*) > 0 FROM backfill.entangled").await, "true");
 }
 
+/// A restore whose first try finds a row of the application locked, and written to.
+async fn restored_under_a_lock(database: &Database, pod: &mut Pod) -> End {
+    let mut holder = database.as_owner().await;
+    sqlx::raw_sql("BEGIN; UPDATE scenarios SET accepted_prompt = 'held' WHERE id = 1").execute(&mut holder).await.unwrap();
+    let child = pod.spawn(Step::Restore);
+    let waits = format!("SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'", database.name);
+    // It waits for the row's table, and gives up.
+    for waiting in ["true", "false"] {
+        let started = Instant::now();
+        while database.text(&waits).await != waiting {
+            assert!(started.elapsed() < Duration::from_mins(1), "the restore waits for a lock: {waiting}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
+    pod.end(child)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_waits_for_the_application_s_locks_and_tries_again() {
     let (database, mut pod) = backed_up("").await;
     database.execute("UPDATE scenarios SET accepted_prompt = 'since'").await;
-    let mut holder = database.as_owner().await;
-    sqlx::raw_sql("BEGIN; UPDATE scenarios SET accepted_prompt = 'held' WHERE id = 1").execute(&mut holder).await.unwrap();
-    let child = pod.spawn(Step::Restore);
-    std::thread::sleep(Duration::from_secs(7));
-    sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
-    let end = pod.end(child);
+    let end = restored_under_a_lock(&database, &mut pod).await;
     assert_eq!(end.verdict.outcome, Outcome::Passed, "{}", end.verdict.message);
     assert!(end.stderr.contains("tried again"), "{}", end.stderr);
 }
@@ -187,12 +200,7 @@ async fn what_the_application_commits_under_the_locks_that_a_restore_waits_for_i
     let (database, mut pod) = backed_up("").await;
     database.execute("UPDATE scenarios SET accepted_prompt = 'since' WHERE id = 2").await;
     pod.input.loss_digest = Some(pod.account().digest);
-    let mut holder = database.as_owner().await;
-    sqlx::raw_sql("BEGIN; UPDATE scenarios SET accepted_prompt = 'held' WHERE id = 1").execute(&mut holder).await.unwrap();
-    let child = pod.spawn(Step::Restore);
-    std::thread::sleep(Duration::from_secs(7));
-    sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
-    let end = pod.end(child);
+    let end = restored_under_a_lock(&database, &mut pod).await;
     assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Failed, "LossChanged"), "{}", end.verdict.message);
     assert_eq!(database.text("SELECT accepted_prompt FROM scenarios WHERE id = 1").await, "held");
 }

@@ -201,9 +201,11 @@ async fn what_stands_in_the_way_is_said_by_preflight_and_refused_by_the_restore(
     assert_eq!(ways(&end), ["Undo"]);
     let restored = pod.run(Step::Restore);
     assert_eq!((restored.verdict.outcome, restored.verdict.reason.as_str()), (Outcome::Stalled, "SwapImpossible"));
+    let says_what_it_allows = database.text("current_setting('server_version_num')::int >= 160000").await == "true";
+    let with = if says_what_it_allows { " WITH INHERIT TRUE, SET TRUE" } else { "" };
     for words in [
         format!("ALTER ROLE {owner} CREATEDB;"),
-        format!("(GRANT postgres TO {owner}"),
+        format!("(GRANT postgres TO {owner}{with};)"),
         "the publication everything of all tables".into(),
         "the event trigger watch".into(),
     ] {

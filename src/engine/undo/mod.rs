@@ -59,6 +59,12 @@ pub enum UndoError {
 }
 
 impl UndoError {
+    /// The SQLSTATE, where the database refuses a row: by a constraint (23), or by what a trigger raises (P0).
+    fn refused(&self) -> Option<String> {
+        let Self::Database(error) = self else { return None };
+        sqlstate(error).filter(|code| code.starts_with("23") || code.starts_with("P0"))
+    }
+
     /// True where trying again may help by itself.
     #[must_use]
     pub fn may_pass(&self) -> bool {

@@ -6,7 +6,6 @@ use super::statement::{Batch, undo_part};
 use super::{UndoError, order};
 use crate::engine::ledger::Ledger;
 use crate::engine::lock_wait::give_way;
-use crate::postgres::sqlstate;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use std::sync::{Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -109,9 +108,7 @@ impl<'a, F: FnMut(i64, i64)> PutBack<'a, F> {
     /// where no constraint waits for the COMMIT; not in the first: within a batch values may change places.
     async fn batch(&self, session: &mut PgConnection, batch: Batch) -> Result<(), UndoError> {
         match self.put_back(session, batch, false).await {
-            Err(UndoError::Database(error)) if sqlstate(&error).is_some_and(|code| code.starts_with("23") || code.starts_with("P0")) => {
-                self.put_back(session, batch, true).await
-            }
+            Err(error) if error.refused().is_some() => self.put_back(session, batch, true).await,
             end => end,
         }
     }

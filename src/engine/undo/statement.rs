@@ -5,7 +5,6 @@ use super::part::{Action, Part, Typed};
 use crate::engine::ledger::Ledger;
 use crate::engine::query::{at_path, path_array};
 use crate::engine::sql::{quote, quote_literal};
-use crate::postgres::sqlstate;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 /// A batch of the run.
@@ -64,17 +63,17 @@ async fn undo_rows(
                 *left |= !all;
                 savepoint.commit().await?;
             }
-            Err(UndoError::Database(error)) if sqlstate(&error).is_some_and(|code| code.starts_with("23") || code.starts_with("P0")) => {
+            Err(error) => {
+                let Some(code) = error.refused() else { return Err(error) };
                 savepoint.rollback().await?;
                 if first == last {
                     *left = true;
-                    part.skip(connection, ledger, batch, first, &sqlstate(&error).unwrap_or_default()).await?;
+                    part.skip(connection, ledger, batch, first, &code).await?;
                 } else {
                     let middle = first.midpoint(last);
                     pieces.extend([(middle + 1, last), (first, middle)]);
                 }
             }
-            Err(error) => return Err(error),
         }
     }
     Ok(())

@@ -20,10 +20,8 @@ pub(super) async fn prune(store: &BackupStore, newest: &Manifest, last: i32, in_
     for dump in listed.iter().filter_map(|file| manifest::dump_of_manifest(&file.name)) {
         // One that cannot be read tells nothing about its dump, so that is left alone.
         let Ok(manifest) = store.manifest(&dump).await else { continue };
-        if manifest.taken_at > newest.taken_at {
-            continue;
-        }
-        if manifest.database.id == newest.database.id && holds_as_much(newest, &manifest) && is_whole(&dump, &manifest, &sizes) {
+        let counts = manifest.taken_at <= newest.taken_at && manifest.database.id == newest.database.id && holds_as_much(newest, &manifest);
+        if counts && is_whole(&dump, &manifest, &sizes) {
             good.push((manifest.taken_at, dump, manifest.run_uid));
         }
     }

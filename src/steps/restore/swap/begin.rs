@@ -32,16 +32,16 @@ pub(super) async fn begin(
     mark: &str,
 ) -> Result<i64, RestoreError> {
     for attempt in 1.. {
-        let ours = match make::find(maintenance, &names.new, mark).await? {
-            Found::Nothing => None,
-            Found::Ours => Some(true),
-            Found::Unmarked { owner } => Some(Some(owner.as_str()) == database.owner() && is_empty(&session.to(&names.new)).await?),
-            Found::Foreign => Some(false),
-        };
-        match ours {
-            None => {}
-            Some(true) => discard(maintenance, &names.new).await?,
-            Some(false) => return Err(RestoreError::DatabaseInTheWay { name: names.new.clone() }),
+        let found = make::find(maintenance, &names.new, mark).await?;
+        if found != Found::Nothing {
+            let may_go = match found {
+                Found::Unmarked { owner } => Some(owner.as_str()) == database.owner() && is_empty(&session.to(&names.new)).await?,
+                found => found == Found::Ours,
+            };
+            if !may_go {
+                return Err(RestoreError::DatabaseInTheWay { name: names.new.clone() });
+            }
+            discard(maintenance, &names.new).await?;
         }
         match run_on(maintenance, &database.create(&names.new)).await {
             Ok(()) => break,

@@ -1,7 +1,7 @@
 //! Drops a database that a restore has made or left, with the sessions that are connected to it.
 
 use super::super::error::RestoreError;
-use super::{TRIES, pause, run_on, sessions};
+use super::{run_on, sessions};
 use crate::engine::sql::quote;
 use crate::postgres::sqlstate;
 use sqlx::postgres::PgConnection;
@@ -14,13 +14,10 @@ pub(super) async fn discard(maintenance: &mut PgConnection, name: &str) -> Resul
     for attempt in 1.. {
         match run_on(maintenance, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote(name))).await {
             Ok(()) => break,
-            Err(RestoreError::PreparationFailed(error)) if is_in_use(&error) => match sessions::of(maintenance, name).await? {
-                // Not of a session, but of a right.
-                None if attempt == TRIES => return Err(error.into()),
-                Some(sessions) if attempt == TRIES => return Err(sessions.remain(format!("{name} was not dropped"))),
-                // One that is on its way out, perhaps.
-                _ => pause().await,
-            },
+            // Where no session is seen it is not of a session, but of a right.
+            Err(RestoreError::PreparationFailed(error)) if is_in_use(&error) => {
+                sessions::wait(maintenance, name, attempt, error, format!("{name} was not dropped")).await?;
+            }
             Err(error) => return Err(error),
         }
     }

@@ -5,9 +5,9 @@
 //! of that name is another one by now, and connect again. A step that dies in here leaves both names as they were.
 
 use super::super::error::RestoreError;
-use super::{MAINTENANCE, Names, TRIES, make, pause, sessions};
+use super::{MAINTENANCE, Names, make, sessions};
 use crate::engine::sql::{quote, quote_literal};
-use crate::postgres::{describe, sqlstate};
+use crate::postgres::sqlstate;
 use crate::steps::session::Session;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
@@ -46,14 +46,7 @@ pub(super) async fn exchange(
             Ok(false) => return Err(RestoreError::OtherAttempt),
             // Somebody is connected still.
             Err(error) if sqlstate(&error).as_deref() == Some("55006") => {
-                let sessions = sessions::of(&mut ender, &names.live).await?;
-                let who = sessions.as_ref().map_or("nobody that the role can see", |sessions| sessions.who.as_str());
-                tracing::warn!(attempt, who, error = describe(&error), "the names are not exchanged yet");
-                match sessions {
-                    Some(sessions) if attempt == TRIES => return Err(sessions.remain("the databases were not swapped".into())),
-                    None if attempt == TRIES => return Err(error.into()),
-                    _ => pause().await,
-                }
+                sessions::wait(&mut ender, &names.live, attempt, error, "the databases were not swapped".into()).await?;
             }
             Err(error) => return Err(error.into()),
         }

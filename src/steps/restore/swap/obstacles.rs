@@ -26,7 +26,7 @@ WITH me AS (SELECT oid, rolname, rolsuper, rolcreatedb, rolcreaterole FROM pg_ro
      settings AS (SELECT s.setrole, split_part(c, '=', 1) AS name FROM db JOIN pg_db_role_setting s ON s.setdatabase = db.oid, unnest(s.setconfig) AS c)
 SELECT format('the role may not make databases (ALTER ROLE %I CREATEDB;)', rolname) FROM me WHERE NOT (rolcreatedb OR rolsuper)
 UNION ALL
-SELECT format('the role may not rename the database (%s)', statement) FROM db, LATERAL (SELECT datdba) AS o (owner), LATERAL (@RIGHT@) AS r (has, statement) WHERE NOT has
+SELECT format('the role may not rename the database (%s)', statement) FROM (SELECT datdba AS owner FROM db) AS o, LATERAL (@RIGHT@) AS r (has, statement) WHERE NOT has
 UNION ALL
 SELECT format('the role may not connect to the database postgres (GRANT CONNECT ON DATABASE postgres TO %I;)', current_user)
   WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'postgres' AND has_database_privilege(oid, 'CONNECT'))

@@ -1,28 +1,30 @@
-//! Sessions of a database, for a message about those that the role may not end.
+//! Sessions of others that stand in the way: waited for a few times, then named.
 
 use super::super::error::RestoreError;
+use super::{TRIES, pause};
+use crate::postgres::describe;
 use sqlx::postgres::PgConnection;
 
 const WHO: &str = "SELECT string_agg(DISTINCT usename || coalesce(' ' || nullif(application_name, ''), ''), ', '), current_user::text
     FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() AND usesysid IS NOT NULL";
 
-/// Who is connected.
-pub(super) struct Sessions {
-    /// Roles and application names.
-    pub who: String,
-    /// The role that asks.
-    role: String,
-}
-
-/// Who is connected to a database; `None` where nobody is that the role can see.
-pub(super) async fn of(connection: &mut PgConnection, database: &str) -> Result<Option<Sessions>, sqlx::Error> {
+/// After a try that failed with `error`, because sessions are connected to the database: waits before the next one.
+///
+/// # Errors
+/// After the last try: [`RestoreError::SessionsRemain`], `what` was not done; or `error`, where nobody is seen to be connected.
+pub(super) async fn wait(
+    connection: &mut PgConnection,
+    database: &str,
+    attempt: u32,
+    error: sqlx::Error,
+    what: String,
+) -> Result<(), RestoreError> {
     let (who, role): (Option<String>, String) = sqlx::query_as(WHO).bind(database).fetch_one(connection).await?;
-    Ok(who.map(|who| Sessions { who, role }))
-}
-
-impl Sessions {
-    /// Why something was not done.
-    pub(super) fn remain(self, what: String) -> RestoreError {
-        RestoreError::SessionsRemain { what, who: self.who, role: self.role }
+    tracing::warn!(attempt, who = who.as_deref().unwrap_or("nobody that the role can see"), error = describe(&error), "{what}");
+    match who {
+        _ if attempt < TRIES => pause().await,
+        Some(who) => return Err(RestoreError::SessionsRemain { what, who, role }),
+        None => return Err(error.into()),
     }
+    Ok(())
 }
