@@ -10,15 +10,6 @@ pub const SETTINGS: &str = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'I
      SET LOCAL bytea_output = 'hex'; SET LOCAL extra_float_digits = 1; SET LOCAL search_path = public; SET LOCAL row_security = off; \
      SET LOCAL statement_timeout = 0";
 
-/// The tables whose rows a dump has: ordinary tables and partitions outside the system, extensions and the ledger.
-const TABLES: &str = "SELECT n.nspname::text AS schema, c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner, \
-     quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS quoted \
-     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> $1 \
-     AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
-     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') \
-     ORDER BY 1, 2";
-
 /// A table by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TableName {
@@ -30,6 +21,23 @@ pub struct TableName {
     pub owner: String,
     /// Schema and name as SQL writes them, quoted where needed: `public."Booking"`.
     pub quoted: String,
+}
+
+impl TableName {
+    /// The SELECT of all user tables but those of the ledger's schema, which is given as an SQL expression: `schema`, `name`,
+    /// `owner`, `quoted`.
+    #[must_use]
+    pub fn all(ledger_schema: &str) -> String {
+        format!(
+            "SELECT n.nspname::text AS schema, c.relname::text AS name, pg_get_userbyid(c.relowner)::text AS owner, \
+             quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS quoted \
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> {ledger_schema} \
+             AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
+             AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') \
+             ORDER BY 1, 2"
+        )
+    }
 }
 
 impl FromRow<'_, PgRow> for TableName {
@@ -54,12 +62,12 @@ pub struct TableSum {
     pub digest: String,
 }
 
-/// All user tables but those of the ledger's schema.
+/// The tables whose rows a dump has: ordinary tables and partitions outside the system, extensions and the ledger's schema.
 ///
 /// # Errors
 /// Those of the driver.
 pub async fn tables(connection: &mut PgConnection, ledger_schema: &str) -> Result<Vec<TableName>, sqlx::Error> {
-    sqlx::query_as(TABLES).bind(ledger_schema).fetch_all(connection).await
+    sqlx::query_as(AssertSqlSafe(TableName::all("$1"))).bind(ledger_schema).fetch_all(connection).await
 }
 
 /// The SELECT that measures one table, given as SQL writes it: `rows`, `digest`.

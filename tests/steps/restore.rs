@@ -3,6 +3,7 @@ use crate::support::postgres::Database;
 use backfill_operator::api::status::{CheckResult, Step};
 use backfill_operator::engine::ledger::{Claimed, claim, ensure};
 use backfill_operator::protocol::{Outcome, RestoreReport, RunIdentity, StepReport};
+use sqlx::AssertSqlSafe;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -203,6 +204,44 @@ async fn what_the_application_commits_under_the_locks_that_a_restore_waits_for_i
     let end = restored_under_a_lock(&database, &mut pod).await;
     assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Failed, "LossChanged"), "{}", end.verdict.message);
     assert_eq!(database.text("SELECT accepted_prompt FROM scenarios WHERE id = 1").await, "held");
+}
+
+/// A restore whose account is as approved, and that gets its locks at once when the application commits what it has written under them.
+pub async fn restored_when_the_application_commits(database: &Database, pod: &mut Pod, write: &str) -> End {
+    pod.input.loss_digest = Some(pod.account().digest);
+    let mut holder = database.as_owner().await;
+    sqlx::raw_sql(AssertSqlSafe(format!("BEGIN; {write}"))).execute(&mut holder).await.unwrap();
+    let child = pod.spawn(Step::Restore);
+    let waits = format!("SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = '{}' AND wait_event_type = 'Lock'", database.name);
+    let started = Instant::now();
+    while database.text(&waits).await != "true" {
+        assert!(started.elapsed() < Duration::from_mins(1), "the restore waits for a lock");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    sqlx::raw_sql("COMMIT").execute(&mut holder).await.unwrap();
+    pod.end(child)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_committed_between_the_account_and_the_locks_is_not_restored_over() {
+    let (database, mut pod) = backed_up("").await;
+    // Under such a default a transaction would go on seeing what there was before it waited.
+    let settings = "SET default_transaction_isolation = 'repeatable read'; ALTER DATABASE @ SET timezone = 'Asia/Tokyo'; ALTER DATABASE @ SET extra_float_digits = 0";
+    database.execute_as_superuser(&format!("ALTER DATABASE @ {settings}").replace('@', &database.name)).await;
+    database.execute("ALTER TABLE numbered ADD COLUMN at timestamptz DEFAULT now(), ADD COLUMN f float8 DEFAULT 0.1::float8 + 0.2; UPDATE scenarios SET accepted_prompt = 'since' WHERE id = 2").await;
+    let writes = [
+        ("UPDATE scenarios SET accepted_prompt = 'held' WHERE id = 1", "public.scenarios"),
+        ("SELECT count(*) FROM scenarios; CREATE TABLE held AS SELECT 1 AS n", "public.held"),
+    ];
+    for (write, table) in writes {
+        let end = restored_when_the_application_commits(&database, &mut pod, write).await;
+        let verdict = &end.verdict;
+        assert_eq!((verdict.outcome, verdict.reason.as_str()), (Outcome::Failed, "LossChanged"), "{} {}", verdict.message, end.stderr);
+        assert!(verdict.message.contains(&format!("something else was written ({table})")), "{}", verdict.message);
+    }
+    assert_eq!(database.text("SELECT accepted_prompt || (SELECT count(*) FROM held) FROM scenarios WHERE id = 1").await, "held1");
+    let end = restored_when_the_application_commits(&database, &mut pod, "SELECT count(*) FROM scenarios").await;
+    assert_eq!(end.verdict.outcome, Outcome::Passed, "who only reads changes nothing: {} {}", end.verdict.message, end.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

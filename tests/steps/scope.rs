@@ -1,6 +1,6 @@
 //! Backups of scope `Tables`: what is in them, and what comes back of them and what stays, on a real server.
 
-use crate::restore::ledger;
+use crate::restore::{ledger, restored_when_the_application_commits};
 use crate::support::pod::{End, Pod, TABLES, spec};
 use crate::support::postgres::{Database, path_with_programs};
 use backfill_operator::api::spec::{BackfillRunSpec, DumpFormat, RestoreMode, Scope};
@@ -137,6 +137,29 @@ async fn a_restore_of_tables_puts_their_rows_back_and_leaves_everything_else() {
         pod.run(Step::Restore).restored();
         assert_eq!(database.text("SELECT accepted_prompt FROM scenarios WHERE id = 3").await, "after");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_committed_between_the_account_and_the_locks_is_not_put_back_over() {
+    let (database, mut pod) = backed_up("", of_tables("")).await;
+    database.execute("UPDATE scenarios SET accepted_prompt = 'since' WHERE id = 2").await;
+    let around = database.text(&format!("SELECT {AROUND}")).await;
+    let end =
+        restored_when_the_application_commits(&database, &mut pod, "UPDATE scenarios SET accepted_prompt = 'held' WHERE id = 1").await;
+    let verdict = &end.verdict;
+    assert_eq!((verdict.outcome, verdict.reason.as_str()), (Outcome::Failed, "LossChanged"), "{} {}", verdict.message, end.stderr);
+    assert!(verdict.message.contains("something else was written (public.scenarios)"), "{}", verdict.message);
+    assert_eq!(database.text("SELECT accepted_prompt FROM scenarios WHERE id = 1").await, "held");
+    assert_eq!(database.text(&format!("SELECT {AROUND}")).await, around, "keys and triggers are on again");
+    // Tables that are not put back may be written to.
+    let end = restored_when_the_application_commits(
+        &database,
+        &mut pod,
+        "SELECT count(*) FROM scenarios; INSERT INTO owners VALUES (9, 'nine'); CREATE TABLE since (n int)",
+    )
+    .await;
+    assert_eq!(end.verdict.outcome, Outcome::Passed, "{} {}", end.verdict.message, end.stderr);
+    assert_eq!(database.text("SELECT name FROM owners WHERE id = 9").await, "nine");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,13 +88,13 @@ pub async fn run(context: &StepContext) -> StepEnd {
         () = context.stop.cancelled() => return StepEnd::bare(Outcome::Stopped, "Stopped", "stopped; nothing was changed"),
     };
     match account {
-        Ok(report) if report.losses.is_empty() => StepEnd::reported(
+        Ok((report, _)) if report.losses.is_empty() => StepEnd::reported(
             Outcome::Passed,
             "NothingLost",
             "a restore would take nothing but the run's own changes",
             StepReport::Loss(report),
         ),
-        Ok(report) => {
+        Ok((report, _)) => {
             let message = format!("a restore would also take changes in {} tables that the run did not make", report.losses.len());
             StepEnd::reported(Outcome::Passed, "LossesFound", message, StepReport::Loss(report))
         }
@@ -102,13 +102,13 @@ pub async fn run(context: &StepContext) -> StepEnd {
     }
 }
 
-/// The account as of now.
-pub(super) async fn account(context: &StepContext) -> Result<LossReport, LossError> {
+/// The account as of now, and what the tables held that it is of.
+pub(super) async fn account(context: &StepContext) -> Result<(LossReport, Vec<TableSum>), LossError> {
     of(context, &Session::of(context, Role::Main)?).await
 }
 
 /// The account of the database that a session leads to.
-pub(super) async fn of(context: &StepContext, session: &Session) -> Result<LossReport, LossError> {
+pub(super) async fn of(context: &StepContext, session: &Session) -> Result<(LossReport, Vec<TableSum>), LossError> {
     let manifest = BackupStore::proved_manifest(context).await?;
     let ledger = &context.input.spec.database.ledger_schema;
     let mut connection = session.connect().await?;
@@ -120,10 +120,10 @@ pub(super) async fn of(context: &StepContext, session: &Session) -> Result<LossR
     }
     let now = table_sums::measure(&mut connection, &tables).await?;
     if manifest.is_unmeasured() {
-        return Ok(unmeasured(&manifest, &now));
+        return Ok((unmeasured(&manifest, &now), now));
     }
     let account = Account::begin(context, &mut connection, &manifest).await?;
-    account.draw_up(&mut connection, &now).await
+    Ok((account.draw_up(&mut connection, &now).await?, now))
 }
 
 /// The moment of the account.

@@ -1,5 +1,6 @@
 //! Why the dump is not restored, and what kind of end that is.
 
+use super::accounted::CHANGED;
 use crate::postgres::archive::ArchiveError;
 use crate::postgres::clients::ClientError;
 use crate::postgres::{ToolError, describe, is_connection_loss};
@@ -44,10 +45,10 @@ pub enum RestoreError {
     LossUnknown(#[source] Box<LossError>),
     /// Something else would be lost than was approved.
     #[error(
-        "since the loss account was approved something else was written (now in the account: {tables}): it is drawn up again. Stop the application's writes before you approve it"
+        "since the loss account was approved something else was written ({tables}): it is drawn up again. Stop the application's writes before you approve it"
     )]
     LossChanged {
-        /// Tables of the account as it is now.
+        /// Tables of the account as it is now, or those that were changed after it.
         tables: String,
     },
     /// A table into which rows are put back is not there.
@@ -156,6 +157,10 @@ impl RestoreError {
     /// Reads what psql said; with `VERBOSITY=verbose` it gives the SQLSTATE.
     pub fn from_psql(stderr: &str, detail: String) -> Self {
         let says = |texts: &[&str]| texts.iter().any(|text| stderr.contains(text));
+        let changed = stderr.lines().find_map(|line| line.split_once(&format!("ERROR:  {CHANGED}: ")));
+        if let Some((_, tables)) = changed {
+            return Self::LossChanged { tables: tables.to_owned() };
+        }
         // Lock timeout, deadlock, serialisation.
         if says(&["ERROR:  55P03:", "ERROR:  40P01:", "ERROR:  40001:"]) {
             return Self::RestoreBlocked { detail };

@@ -4,6 +4,7 @@
 //! left alone. A step that dies on the way leaves the database as it was. The transaction also writes to the ledger that it
 //! happened, so that a second attempt does not take the application's later writes away.
 
+use super::accounted::Accounted;
 use super::error::RestoreError;
 use super::script::Script;
 use super::{analyze, checks, contents, fence, measured, stream, tables};
@@ -39,7 +40,7 @@ pub(super) async fn restore(context: &StepContext) -> Result<Vec<CheckStatus>, R
         return Ok(checks(manifest.as_ref(), &sums));
     }
     let fence = fence::raise(&mut connection, ledger, uid).await?;
-    super::as_approved(context).await?;
+    let accounted = super::as_approved(context).await?;
     let server = facts(&mut connection).await?;
     let entries = archive::list(Archive::File(dump.path())).await?;
     let measured_now = match manifest.as_ref().filter(|manifest| manifest.is_unmeasured()) {
@@ -49,20 +50,21 @@ pub(super) async fn restore(context: &StepContext) -> Result<Vec<CheckStatus>, R
     let known = manifest.as_ref().map(|m| m.tables.as_slice()).unwrap_or_default();
     let tables = if measured_now.is_empty() { known } else { &measured_now };
     let sums_of = if has_sums { tables } else { &[] };
-    let (contents, before, after) = if of_tables(context, manifest.as_ref())? {
+    let only_tables = of_tables(context, manifest.as_ref())?;
+    let (contents, lock, before, after) = if only_tables {
         let list = tables::entries(&mut connection, &entries, tables).await?;
         let script = tables::Script { ledger, run_uid: uid, tables, fence: &fence, has_sums };
-        (list, script.before(), script.after())
+        (list, script.lock(), script.empty(), script.after())
     } else {
         let contents = contents::choose(&mut connection, &entries, ledger).await?;
         let script = Script { ledger, run_uid: uid, schemas: &contents.schemas, fence: &fence, sums_of };
-        (contents.list, script.before(), script.after())
+        (contents.list, script.lock(), script.before(), script.after())
     };
     let list = context.paths.scratch.join("restore.list");
     std::fs::write(&list, &contents).map_err(RestoreError::ScratchUnwritable)?;
     let dump = dump.path();
-    let stream = stream::Stream { context, login: &login, list: &list, dump, before, after, server_major: server.major() };
-    with_retries(&stream).await?;
+    let stream = stream::Stream { context, login: &login, list: &list, dump, lock, before, after, server_major: server.major() };
+    with_retries(&stream, accounted, only_tables).await?;
     // The application may write again: what the transaction measured counts, where the ledger could take it.
     let sums = match table_sums::recorded(&mut connection, ledger, uid, "Restored").await {
         Ok(Some(sums)) => sums,
@@ -92,17 +94,20 @@ fn of_tables(context: &StepContext, manifest: Option<&Manifest>) -> Result<bool,
     }
 }
 
-async fn with_retries(stream: &stream::Stream<'_>) -> Result<(), RestoreError> {
+async fn with_retries(stream: &stream::Stream<'_>, accounted: Option<Vec<TableSum>>, only_these: bool) -> Result<(), RestoreError> {
+    let ledger = &stream.context.input.spec.database.ledger_schema;
+    let mut accounted = accounted;
     let mut pause = FIRST_PAUSE;
     for attempt in 1.. {
-        match stream.run().await {
+        let unchanged = accounted.take().map(|sums| Accounted { sums, only_these }.unchanged(ledger));
+        match stream.run(&unchanged.unwrap_or_default()).await {
             Err(error) if error.is_contention() && attempt < TRIES => {
                 tracing::warn!(attempt, %error, "the restore was rolled back and is tried again");
                 let jitter = rand::rng().random_range(0.5..1.5);
                 tokio::time::sleep(pause.mul_f64(jitter)).await;
                 pause *= 2;
                 // Who held the locks has written.
-                super::as_approved(stream.context).await?;
+                accounted = super::as_approved(stream.context).await?;
             }
             end => return end,
         }

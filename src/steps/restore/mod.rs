@@ -1,6 +1,7 @@
 //! The step `restore`: the dump, in place or into a database beside the old one. Either way all of it happens at once or not
 //! at all, and a second attempt finds that it has.
 
+mod accounted;
 mod contents;
 mod error;
 mod fence;
@@ -67,11 +68,12 @@ pub async fn run(context: &StepContext) -> StepEnd {
 }
 
 /// Nothing is lost but what people have approved: the account is drawn up once more, now that the run's own writers are out.
-async fn as_approved(context: &StepContext) -> Result<(), RestoreError> {
-    let Some(approved) = &context.input.loss_digest else { return Ok(()) };
-    let now = loss_account::account(context).await.map_err(|error| RestoreError::LossUnknown(Box::new(error)))?;
+/// What the tables held then; `None` where there is no account to hold to.
+async fn as_approved(context: &StepContext) -> Result<Option<Vec<TableSum>>, RestoreError> {
+    let Some(approved) = &context.input.loss_digest else { return Ok(None) };
+    let (now, sums) = loss_account::account(context).await.map_err(|error| RestoreError::LossUnknown(Box::new(error)))?;
     if now.digest == *approved {
-        return Ok(());
+        return Ok(Some(sums));
     }
     let tables: Vec<String> = now.losses.iter().map(|l| l.table.clone()).take(NAMED).collect();
     Err(RestoreError::LossChanged { tables: tables.join(", ") })

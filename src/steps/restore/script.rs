@@ -18,7 +18,29 @@ pub(super) struct Script<'a> {
     pub sums_of: &'a [TableSum],
 }
 
-/// Locks, then drops what is there. `@LEDGER@` and `@SCHEMAS@` are literals.
+/// Keeps everybody else away. Each statement has to see what was committed before it: the locks are waited for in between.
+const LOCK: &str = r"
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SET LOCAL lock_timeout = '5s';
+SET LOCAL statement_timeout = 0;
+SET LOCAL idle_in_transaction_session_timeout = 0;
+SET LOCAL client_min_messages = error;
+DO $backfill$
+DECLARE
+  tables text;
+BEGIN
+  SELECT string_agg(format('ONLY %I.%I', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname) INTO tables
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> @LEDGER@ AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e');
+  IF tables IS NOT NULL THEN
+    EXECUTE 'LOCK TABLE ' || tables || ' IN ACCESS EXCLUSIVE MODE';
+  END IF;
+END
+$backfill$;
+";
+
+/// Drops what is there. `@LEDGER@` and `@SCHEMAS@` are literals.
 ///
 /// All objects are dropped, not only what the dump has: what was made since (tables, columns, types of the migrations)
 /// would else stay behind, and `pg_restore --clean` fails where a migration dropped a column that has a default.
@@ -30,18 +52,12 @@ pub(super) struct Script<'a> {
 /// A dump's grants are written against PostgreSQL's own defaults. Default privileges of the role would be added to them,
 /// and a table would come back open to more roles than before; so they are taken back, and come again with the dump.
 const DROP: &str = r"
-BEGIN;
-SET LOCAL lock_timeout = '5s';
-SET LOCAL statement_timeout = 0;
-SET LOCAL idle_in_transaction_session_timeout = 0;
-SET LOCAL client_min_messages = error;
 DO $backfill$
 DECLARE
   ledger constant text := @LEDGER@;
   dumped constant text[] := @SCHEMAS@;
   statements text[];
   statement text;
-  tables text;
   held bigint;
   holds constant text := $count$
     SELECT (SELECT count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -55,13 +71,6 @@ DECLARE
 BEGIN
   EXECUTE format('DROP VIEW IF EXISTS %I.written', ledger);
   EXECUTE holds INTO held USING ledger;
-  SELECT string_agg(format('ONLY %I.%I', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname) INTO tables
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> ledger AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e');
-  IF tables IS NOT NULL THEN
-    EXECUTE 'LOCK TABLE ' || tables || ' IN ACCESS EXCLUSIVE MODE';
-  END IF;
   SELECT coalesce(array_agg(s ORDER BY rank), '{}') INTO statements FROM (
     SELECT 1 AS rank, format('DROP EVENT TRIGGER IF EXISTS %I CASCADE', evtname) AS s FROM pg_event_trigger t
       WHERE NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_event_trigger'::regclass AND e.objid = t.oid AND e.deptype = 'e')
@@ -118,7 +127,12 @@ $backfill$;
 ";
 
 impl Script<'_> {
-    /// What goes before the dump.
+    /// Begins the transaction, with everybody else kept away.
+    pub(super) fn lock(&self) -> String {
+        LOCK.replace("@LEDGER@", &literal(self.ledger))
+    }
+
+    /// What goes between the locks and the dump.
     pub(super) fn before(&self) -> String {
         let schemas: Vec<String> = self.schemas.iter().map(|s| literal(s)).collect();
         DROP.replace("@LEDGER@", &literal(self.ledger)).replace("@SCHEMAS@", &format!("ARRAY[{}]::text[]", schemas.join(", ")))

@@ -22,7 +22,9 @@ pub(super) struct Stream<'a> {
     pub login: &'a ToolLogin,
     pub list: &'a Path,
     pub dump: &'a Path,
-    /// What goes before the dump.
+    /// Begins the transaction, and takes the locks.
+    pub lock: String,
+    /// What goes between the locks and the dump.
     pub before: String,
     /// What goes between the dump and its COMMIT.
     pub after: String,
@@ -30,8 +32,8 @@ pub(super) struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// Restores, all or nothing. Dropping the future ends both programs; without a COMMIT the server rolls back.
-    pub(super) async fn run(&self) -> Result<(), RestoreError> {
+    /// Restores, all or nothing; `unchanged` fails where tables are not as they were. Dropping the future ends both programs; without a COMMIT the server rolls back.
+    pub(super) async fn run(&self, unchanged: &str) -> Result<(), RestoreError> {
         let mut psql = self
             .login
             .command("psql")
@@ -66,7 +68,7 @@ impl Stream<'_> {
         let (Some(mut sql), Some(mut sink)) = (restore.stdout.take(), psql.stdin.take()) else {
             return Err(RestoreError::RestoreRefused { detail: "psql and pg_restore could not be joined".into() });
         };
-        let passed = self.pass(&mut sql, &mut sink, &mut restore).await;
+        let passed = self.pass(unchanged, &mut sql, &mut sink, &mut restore).await;
         // Without a COMMIT in it, the end of its input makes psql leave and the server roll back.
         drop(sink);
         drop(sql);
@@ -88,11 +90,14 @@ impl Stream<'_> {
 
     async fn pass(
         &self,
+        unchanged: &str,
         sql: &mut (impl AsyncRead + Unpin),
         sink: &mut (impl AsyncWrite + Unpin),
         restore: &mut tokio::process::Child,
     ) -> std::io::Result<()> {
-        sink.write_all(self.before.as_bytes()).await?;
+        for part in [self.lock.as_str(), unchanged, self.before.as_str()] {
+            sink.write_all(part.as_bytes()).await?;
+        }
         let mut held = self.header(sql).await?;
         let mut chunk = vec![0; 256 * 1024];
         let mut passed: i64 = 0;

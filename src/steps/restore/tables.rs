@@ -26,10 +26,10 @@ pub(super) struct Script<'a> {
     pub has_sums: bool,
 }
 
-/// Empties the tables. `@TABLES@` is an array of names as SQL writes them. What has to be put on again travels as a setting of
+/// Keeps everybody else away from the tables, which lie bare of keys and triggers then. `@TABLES@` is an array of names as SQL writes them. What has to be put on again travels as a setting of
 /// the transaction: not every role may make a temporary table.
-const EMPTY: &str = r"
-BEGIN;
+const LOCK: &str = r"
+BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = 0;
@@ -68,9 +68,6 @@ BEGIN
     back := back || format('ALTER TABLE ONLY %I.%I ENABLE%s TRIGGER %I', kept.nspname, kept.relname,
       CASE kept.tgenabled WHEN 'R' THEN ' REPLICA' WHEN 'A' THEN ' ALWAYS' ELSE '' END, kept.tgname);
   END LOOP;
-  SELECT string_agg(format('ONLY %I.%I', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname) INTO names
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (wanted);
-  EXECUTE 'TRUNCATE TABLE ' || names;
   PERFORM set_config('backfill.put_on_again', to_jsonb(back)::text, true);
 END
 $backfill$;
@@ -107,10 +104,16 @@ $backfill$;
 ";
 
 impl Script<'_> {
-    /// What goes before the rows.
-    pub(super) fn before(&self) -> String {
+    /// Begins the transaction, with everybody else kept away.
+    pub(super) fn lock(&self) -> String {
         let names: Vec<String> = self.tables.iter().map(|sum| literal(&sum.table)).collect();
-        EMPTY.replace("@TABLES@", &format!("ARRAY[{}]::text[]", names.join(", ")))
+        LOCK.replace("@TABLES@", &format!("ARRAY[{}]::text[]", names.join(", ")))
+    }
+
+    /// What goes between the locks and the rows.
+    pub(super) fn empty(&self) -> String {
+        let names: Vec<String> = self.tables.iter().map(|sum| format!("ONLY {}", sum.table)).collect();
+        format!("TRUNCATE TABLE {};\n", names.join(", "))
     }
 
     /// What goes between the rows and the COMMIT.

@@ -133,10 +133,10 @@ async fn give_up(maintenance: &mut PgConnection, name: &str, oid: i64) {
 /// After the exchange: what the new database does not have of the old one, now that nobody writes to it.
 async fn restored(context: &StepContext, session: &Session, names: &Names, mut checks: Vec<CheckStatus>) -> Restored {
     let (result, message) = match loss_account::of(context, &session.to(&names.old)).await {
-        Ok(account) if account.losses.is_empty() => {
+        Ok((account, _)) if account.losses.is_empty() => {
             (CheckResult::Passed, format!("{} is as the run had left it: the restore took nothing else", names.old))
         }
-        Ok(account) => {
+        Ok((account, _)) => {
             let tables: Vec<String> = account.losses.iter().map(|l| format!("{}: {}", l.table, l.message)).collect();
             (CheckResult::Inconclusive, format!("only in {}: {}", names.old, tables.join("; ")))
         }
