@@ -69,7 +69,7 @@ pub struct LossStatus {
     /// could be compared, as the message then says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<i64>,
-    /// Rows of the snapshot that others than the run changed or deleted since.
+    /// Rows of the snapshot that others than the run changed or deleted since, whether or not the run then wrote over them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<i64>,
     /// Rows that others had written since the snapshot when the run wrote over them.

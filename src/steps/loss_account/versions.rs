@@ -108,12 +108,13 @@ pub(super) fn loss(then: &TableSum, now: &TableSum, versions: &Versions, around:
     // Of which partition the run's rows were is not known.
     let of_partitions =
         around.oids.0 != around.oids.1 && own.tables.get(&around.oids.1).is_some_and(|rows| rows.inserted + rows.deleted > 0);
-    let changed_by_run = (versions.own - rows.inserted).max(0) + rows.deleted;
-    let gone = (then.rows - versions.old - changed_by_run).max(0);
-    let gone = (!of_partitions).then_some(gone);
     let of_table = |oid: i64| own.written_over.as_ref().and_then(|rows| rows.get(&oid)).copied().unwrap_or(0);
     let partitions = if around.oids.0 == around.oids.1 { 0 } else { of_table(around.oids.1) };
     let written_over = of_table(around.oids.0) + partitions;
+    // What the run wrote over was no row of then any more.
+    let changed_by_run = (versions.own - rows.inserted).max(0) + rows.deleted - written_over;
+    let gone = (then.rows - versions.old - changed_by_run).clamp(0, (then.rows - versions.old).max(0));
+    let gone = (!of_partitions && partitions == 0).then_some(gone);
     let untouched = versions.others == 0 && gone.is_none_or(|gone| gone == 0) && written_over == 0;
     let of_run = versions.own + rows.deleted > 0;
     if untouched && of_run && own.written_over.is_some() {
