@@ -11,6 +11,7 @@ mod connect;
 mod credentials;
 mod failure;
 pub mod origin;
+pub mod pulse;
 pub mod restore_exit;
 mod server;
 pub mod table_sums;

@@ -23,6 +23,7 @@ mod reporter;
 mod restore;
 pub mod run_tables;
 pub mod session;
+mod silence;
 mod undo;
 mod verify;
 
@@ -98,7 +99,10 @@ pub async fn run(step: Step, paths: Paths, cancelled: CancellationToken) -> Resu
         std::fs::read_to_string(&paths.input).map_err(|source| StepError::Input { path: paths.input.display().to_string(), source })?;
     let input: StepInput = serde_json::from_str(&text)?;
     let context = StepContext { input, paths, stop: cancelled, reporter: Reporter::default() };
-    let end = dispatch(step, &context).await;
+    let end = tokio::select! {
+        end = dispatch(step, &context) => end,
+        end = silence::silent(step, &context) => end,
+    };
     finish(end, &context.paths)
 }
 

@@ -17,6 +17,7 @@ mod rehearse;
 mod restore;
 mod s3;
 mod scope;
+mod silence;
 #[path = "../support/mod.rs"]
 mod support;
 mod swap;

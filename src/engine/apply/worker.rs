@@ -120,8 +120,12 @@ impl Worker<'_> {
         size: &AtomicUsize,
         observer: &mut impl Observer,
     ) -> Result<Option<Ending>, ApplyError> {
-        while let Some(ahead) = receiver.recv().await {
-            let ahead = ahead?;
+        loop {
+            let ahead = tokio::select! {
+                ahead = receiver.recv() => ahead,
+                () = self.options.stop.cancelled() => return Ok(Some(Ending::Stopped)),
+            };
+            let Some(ahead) = ahead.transpose()? else { return Ok(None) };
             match self.wait_for_leave(connection, observer).await? {
                 Leave::Ending(ending) => return Ok(Some(ending)),
                 Leave::Batch(rows) => size.store(rows, Ordering::Relaxed),
@@ -142,7 +146,6 @@ impl Worker<'_> {
                 }
             }
         }
-        Ok(None)
     }
 
     /// Waits while the throttle holds the worker; answers how many rows to read for the batch after the next.

@@ -1,0 +1,42 @@
+//! Whether the server is still there. One whose machine is gone sends no reset: who waits for its answer would wait for as long
+//! as the kernel does, and a statement's time limit is the server's to keep. So a connection beside the working ones, made at the
+//! same moment and to the same place, asks for nothing every few seconds. Where it gets no answer, the others get none.
+
+use super::connect::{ConnectOptions, connect};
+use super::credentials::Credentials;
+use rand::Rng as _;
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
+use std::time::{Duration, Instant};
+
+/// Between two questions, on average.
+const EVERY: Duration = Duration::from_secs(10);
+/// A server that takes longer to answer nothing at all does no work for us either.
+const ANSWER: Duration = Duration::from_secs(30);
+/// So long may connections be refused or unanswered: more than a restart or a failover takes, and than our own retries last.
+const GONE: Duration = Duration::from_mins(2);
+
+/// Ends when the server has gone silent; until then, never. An end of the connection that somebody told us of is no silence: who
+/// works learns of it, too.
+pub async fn silence(credentials: &Credentials, options: &ConnectOptions) {
+    let mut heard = Instant::now();
+    let mut connection: Option<PgConnection> = None;
+    while heard.elapsed() < GONE {
+        connection = match connection {
+            None => match connect(credentials, options).await {
+                Ok(connection) => Some(connection),
+                Err(error) if error.may_pass() => None,
+                // Who works is told the same, and what to change.
+                Err(_) => return std::future::pending().await,
+            },
+            Some(mut connection) => match tokio::time::timeout(ANSWER, connection.ping()).await {
+                Ok(answer) => answer.is_ok().then_some(connection),
+                Err(_) => return,
+            },
+        };
+        if connection.is_some() {
+            heard = Instant::now();
+        }
+        tokio::time::sleep(EVERY.mul_f64(rand::rng().random_range(0.5..1.5))).await;
+    }
+}
