@@ -169,6 +169,20 @@ impl Column {
     pub fn cast_type(&self) -> &str {
         if self.max_chars.is_some() { &self.base_type } else { &self.full_type }
     }
+
+    /// A new value as it will be stored, from an SQL expression that is evaluated once. Of a text that is too long for its
+    /// `varchar(n)` by nothing but blanks at its end, the server stores the first n characters; any other is left as it is, and
+    /// refused by its length. Blanks at the end of a `char(n)` are no part of it.
+    #[must_use]
+    pub fn stored(&self, expression: &str) -> String {
+        let cast = format!("{expression}::{}", self.cast_type());
+        match self.max_chars {
+            Some(max) if self.base_type == "character varying" => format!(
+                "(SELECT CASE WHEN length(v) > {max} AND length(rtrim(v, ' ')) <= {max} THEN left(v, {max}) ELSE v END FROM (SELECT {cast} OFFSET 0) AS \"backfill value\"(v))"
+            ),
+            _ => cast,
+        }
+    }
 }
 
 /// A table.

@@ -382,7 +382,7 @@ fn new_text(set: &Set, moment: Moment) -> String {
     if moment == Moment::Plan && set.value.is_at_apply() {
         return "NULL::text".into();
     }
-    format!("({}::{})::text", set.value.in_parentheses(), set.column.cast_type())
+    format!("({})::text", set.column.stored(&set.value.in_parentheses()))
 }
 
 /// Which row of the target table a source row means.
@@ -391,7 +391,7 @@ fn matches(write: &Target) -> String {
         return matches.in_parentheses();
     }
     let pair = |c: &Column| match write.set_of(&c.name).filter(|_| !write.is_own_row()) {
-        Some(set) => format!("t.{} = ({}::{})", quote(&c.name), set.value.in_parentheses(), set.column.cast_type()),
+        Some(set) => format!("t.{} = ({})", quote(&c.name), set.column.stored(&set.value.in_parentheses())),
         None => format!("t.{name} = s.{name}", name = quote(&c.name)),
     };
     write.key.iter().map(pair).collect::<Vec<_>>().join(" AND ")

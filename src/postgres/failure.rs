@@ -1,5 +1,7 @@
 //! What may be said about an error of the database: never a row's value, never a connection string.
 
+use sqlx::postgres::PgDatabaseError;
+
 /// Classes of SQLSTATE whose messages name objects and rules, not values: connection, features, constraints,
 /// transactions, roles, catalogues, deadlocks, syntax and names, resources, limits, prerequisites, operators.
 const SHOWN: &[&str] = &["08", "0A", "23", "25", "26", "28", "2B", "3D", "3F", "40", "42", "53", "54", "55", "57"];
@@ -43,7 +45,11 @@ fn is_loss_code(code: &str) -> bool {
 #[must_use]
 pub fn describe(error: &sqlx::Error) -> String {
     if let Some(database) = error.as_database_error() {
-        return shown(&database.code().unwrap_or_default(), database.message());
+        let code = database.code().unwrap_or_default();
+        if database.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::file).is_some_and(is_of_a_language) {
+            return format!("SQLSTATE {code}, raised by a function, whose text is not shown because it may quote a row");
+        }
+        return shown(&code, database.message());
     }
     match error {
         sqlx::Error::Io(error) => format!("the connection was lost: {}", error.kind()),
@@ -53,6 +59,12 @@ pub fn describe(error: &sqlx::Error) -> String {
         sqlx::Error::Protocol(_) => "the server broke the protocol".into(),
         _ => "the database driver failed".into(),
     }
+}
+
+/// True for the source file of a procedural language (`pl_exec.c`, `plpy_elog.c`, `plperl.c`), in which functions raise what errors
+/// they like, of whichever class; `plancat.c` and the like are the planner's.
+fn is_of_a_language(file: &str) -> bool {
+    file.starts_with("pl") && !file.starts_with("plan")
 }
 
 /// A server's message with its SQLSTATE, or the SQLSTATE alone where messages of its class may quote a row: data

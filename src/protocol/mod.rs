@@ -18,7 +18,7 @@ pub use input::{BackupsInUse, Paths, RehearsalInput, RunIdentity, StepInput};
 pub use progress::Progress;
 pub use report::{
     ApplyReport, BackupReport, ClaimReport, Holder, LossReport, MonitorReport, PlanReport, PreflightReport, RESTORE_IN_PLACE, RESTORE_SWAP,
-    RESTORE_TABLES, RehearsalReport, RestoreReport, StepReport, UNDO, UndoReport, VerifyReport,
+    RESTORE_TABLES, RehearsalReport, RestoreReport, StepReport, TAKEN_BACK, UNDO, UndoReport, VerifyReport,
 };
 pub use verdict::{Outcome, VERDICT_MAX_BYTES, Verdict};
 

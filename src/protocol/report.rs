@@ -149,6 +149,8 @@ pub struct LossReport {
     pub digest: String,
 }
 
+/// The reason with which verification ends where the server has lost what it had committed: what is missing is written again.
+pub const TAKEN_BACK: &str = "CommitsLost";
 /// Undo, row by row, is possible.
 pub const UNDO: &str = "Undo";
 /// A restore into a database beside the old one is possible.

@@ -126,6 +126,7 @@ pub(super) fn apply(error: &ApplyError) -> StepEnd {
         ApplyError::RowDrifted { .. } => (Outcome::Failed, "RowDrifted"),
         ApplyError::Rule(rule) => (Outcome::Stalled, rule.reason()),
         ApplyError::RowHeldBack { .. } => (Outcome::Failed, "RowsHeldBack"),
+        ApplyError::KeyChanged { .. } => (Outcome::Failed, "KeyChanged"),
         ApplyError::RowRefused { .. } => (Outcome::Failed, "RowRefused"),
         // Both are done again by the worker itself, and do not come out of it.
         ApplyError::Interleaved | ApplyError::Ambiguous => (Outcome::Lost, "Interleaved"),

@@ -100,8 +100,8 @@ pub async fn run(step: Step, paths: Paths, cancelled: CancellationToken) -> Resu
     let input: StepInput = serde_json::from_str(&text)?;
     let context = StepContext { input, paths, stop: cancelled, reporter: Reporter::default() };
     let end = tokio::select! {
-        end = dispatch(step, &context) => end,
-        end = silence::silent(step, &context) => end,
+        end = Box::pin(dispatch(step, &context)) => end,
+        end = Box::pin(silence::silent(step, &context)) => end,
     };
     finish(end, &context.paths)
 }

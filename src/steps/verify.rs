@@ -8,11 +8,16 @@ use crate::api::status::{CapturedStatus, CheckResult, CheckStatus};
 use crate::engine::ledger::{Ledger, release};
 use crate::engine::model::Model;
 use crate::engine::verify;
-use crate::protocol::{Outcome, StepReport, VerifyReport};
+use crate::protocol::{Outcome, StepReport, TAKEN_BACK, VerifyReport};
 use sqlx::PgConnection;
 
 /// Runs all checks; where all pass the claim is given back, for the run changes nothing more.
 pub async fn run(context: &StepContext) -> StepEnd {
+    match taken_back(context).await {
+        Ok(None) => {}
+        Ok(Some(message)) => return StepEnd::bare(Outcome::Failed, TAKEN_BACK, message),
+        Err(end) => return end,
+    }
     // First of all: what is measured later may be the application's.
     if let Err(error) = record_applied(context).await {
         return error.end();
@@ -21,6 +26,16 @@ pub async fn run(context: &StepContext) -> StepEnd {
         Ok((checks, captured)) => verdict(&checks, captured),
         Err(end) => end,
     }
+}
+
+/// Whether the server has lost what it had committed; only declared writes tell.
+async fn taken_back(context: &StepContext) -> Result<Option<String>, StepEnd> {
+    if context.input.spec.backfill.sql.is_none() {
+        return Ok(None);
+    }
+    let ledger = Ledger::of(&context.input.spec.database.ledger_schema, &context.input.run);
+    let mut main = open(context, Role::Main).await.map_err(|error| error.end())?;
+    verify::taken_back(&mut main, &ledger).await.map_err(|error| engine_ends::ledger(&error))
 }
 
 async fn checked(context: &StepContext) -> Result<(Vec<CheckStatus>, Vec<CapturedStatus>), StepEnd> {

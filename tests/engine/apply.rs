@@ -161,6 +161,63 @@ async fn a_zombie_with_an_old_epoch_cannot_write() {
 }
 
 #[tokio::test]
+async fn a_worker_of_before_ends_neither_the_present_attempt_nor_the_way_back() {
+    let mut bench = Bench::scenario(200).await;
+    bench.spec.workers = 2;
+    let plan = bench.plan().await;
+    bench.claim().await;
+    let stop = bench.stop.clone();
+    assert_eq!(bench.apply_with(&plan, |_, _| stop.cancel()).await.unwrap(), Ending::Stopped);
+    bench.stop = tokio_util::sync::CancellationToken::new();
+    let connector = Direct(bench.credentials.clone());
+    let epoch = "SELECT epoch FROM backfill.runs";
+    // Its attempt is over; a later one has begun.
+    let mut ledger = bench.connect().await;
+    bench.ledger().begin(&mut ledger, 2).await.unwrap();
+    let before = bench.number(epoch).await;
+    let late = bench.work(&connector, 1, &plan, |_, _| {}).await;
+    assert!(matches!(late, Err(ApplyError::Ledger(LedgerError::Fenced))), "{late:?}");
+    assert_eq!(bench.number(epoch).await, before);
+    // One that fails for good ends the others of its own attempt.
+    bench.sql("ALTER TABLE scenarios ADD CHECK (accepted_prompt NOT LIKE '%1%') NOT VALID").await;
+    let mut other = plan.clone();
+    other.definitions.clear();
+    let failed = bench.apply(&other).await;
+    assert!(matches!(failed, Err(ApplyError::RowRefused { .. })), "{failed:?}");
+    assert_eq!(bench.number(epoch).await, before + 1);
+    let undone = bench.undo().await.undone;
+    assert!(undone > 0, "{undone}");
+    let before = bench.number(epoch).await;
+    let late = bench.work(&connector, 1, &plan, |_, _| {}).await;
+    assert!(matches!(late, Err(ApplyError::Ledger(LedgerError::RunEnded(_)))), "{late:?}");
+    assert_eq!(bench.number(epoch).await, before);
+}
+
+/// Whoever raises an error chooses its class, and writes what they like.
+#[tokio::test]
+async fn what_a_function_raises_is_not_shown_whatever_its_class_is() {
+    let setup = "CREATE TABLE n (id int PRIMARY KEY, mail text, v int); INSERT INTO n SELECT g, 'secret-mail-' || g FROM generate_series(1, 3) g;
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no %', NEW.mail USING ERRCODE = 'check_violation', CONSTRAINT = NEW.mail; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON n FOR EACH ROW WHEN (NEW.id = 2) EXECUTE FUNCTION refuse()";
+    for max in [0, 5] {
+        let mut bench = Bench::new(setup, "{source: {table: n}, writes: [{set: {v: '1'}}], batch: {size: 16}}").await;
+        bench.spec.quarantine.max = max;
+        let plan = bench.plan().await;
+        bench.claim().await;
+        match bench.apply(&plan).await {
+            Ok(_) => {}
+            Err(ApplyError::RowRefused { key, sqlstate, message, .. }) => {
+                assert_eq!((max, key.as_str(), sqlstate.as_str()), (0, "2", "23514"));
+                assert!(message.contains("raised by a function") && !message.contains("secret-mail"), "{message}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(bench.number("SELECT count(*) FROM backfill.quarantined WHERE message LIKE '%secret-mail%'").await, 0);
+        assert_eq!(bench.result().await.quarantined_rows.len(), usize::from(max > 0));
+    }
+}
+
+#[tokio::test]
 async fn a_stop_or_a_suspension_ends_after_the_batch_in_hand_and_the_rest_follows_later() {
     let mut bench = Bench::scenario(300).await;
     let plan = bench.plan().await;
@@ -218,6 +275,24 @@ batch: {size: 7}
 }
 
 #[tokio::test]
+async fn a_row_to_whose_key_a_trigger_gives_another_value_is_not_inserted_and_is_named() {
+    let setup = "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (k text PRIMARY KEY, n int); INSERT INTO a SELECT n FROM generate_series(1, 20) n;
+        CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.n = 13 THEN NEW.k := upper(NEW.k); END IF; RETURN NEW; END $$;
+        CREATE TRIGGER meddle BEFORE INSERT ON b FOR EACH ROW EXECUTE FUNCTION meddle()";
+    let spec = "{source: {table: a}, batch: {size: 20}, writes: [{table: b, action: Insert, onConflict: {key: [k], mode: Skip}, set: {k: \"'k' || s.id\", n: s.id}}]}";
+    let bench = Bench::new(setup, spec).await;
+    let plan = bench.plan().await;
+    bench.claim().await;
+    let error = bench.apply(&plan).await.unwrap_err();
+    assert!(matches!(&error, ApplyError::KeyChanged { key } if key == "13"), "{error}");
+    // What is there is known to undo.
+    let there = bench.number("SELECT count(*) FROM b").await;
+    assert_eq!((bench.result().await.written, bench.number("SELECT count(*) FROM b WHERE k = 'K13'").await), (there, 0));
+    assert_eq!(bench.undo().await.undone, there);
+    assert_eq!(bench.number("SELECT count(*) FROM b").await, 0);
+}
+
+#[tokio::test]
 async fn what_a_trigger_changes_is_named_and_what_it_holds_back_or_a_constraint_refuses_fails_the_run() {
     let bench = Bench::scenario(20).await;
     bench
@@ -271,6 +346,23 @@ async fn rows_that_the_database_refuses_stand_alone_and_are_quarantined_up_to_th
     assert_eq!(keys, [("26", "23514"), ("27", "23514")]);
     assert_eq!(bench.undo().await.undone, 38);
     assert_eq!(bench.number("SELECT count(*) FROM n WHERE half IS NOT NULL").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_together_leave_out_no_more_rows_than_one_may() {
+    let setup = "CREATE TABLE n (id int PRIMARY KEY, v int, half int CHECK (half % 10 <> 0)); INSERT INTO n SELECT g, g * 2 FROM generate_series(1, 400) g";
+    let mut bench =
+        Bench::new(setup, "{source: {table: n}, writes: [{set: {half: 's.v / 2'}}], batch: {size: 20}, quarantine: {max: 7}}").await;
+    bench.spec.workers = 2;
+    let plan = bench.plan_by(20).await.unwrap();
+    bench.claim().await;
+    bench.attempt.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let connector = Direct(bench.credentials.clone());
+    let (a, b) = tokio::join!(bench.work(&connector, 0, &plan, |_, _| {}), bench.work(&connector, 1, &plan, |_, _| {}));
+    assert!(a.is_err() && b.is_err(), "{a:?} {b:?}");
+    let refused = |end: &Result<Ending, ApplyError>| matches!(end, Err(ApplyError::RowRefused { max: 7, .. }));
+    assert!(refused(&a) || refused(&b), "{a:?} {b:?}");
+    assert!(bench.number("SELECT count(*) FROM backfill.quarantined").await <= 7);
 }
 
 /// Cuts the first connections: each breaks after some batches' time.

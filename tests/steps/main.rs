@@ -9,6 +9,7 @@ mod claim;
 mod dumps;
 mod encryption;
 mod existing;
+mod failover;
 mod loss_account;
 mod monitor;
 mod plan;

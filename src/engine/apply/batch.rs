@@ -6,11 +6,12 @@ use super::read_ahead::{Prepared, Refused};
 use super::unread::Unread;
 use super::write::{BatchNumber, Outcome, Writer, Writing};
 use super::written_over::WrittenOver;
-use crate::api::spec::DriftMode;
+use crate::api::spec::{DriftMode, SqlBackfill};
 use crate::engine::ledger::{ClaimedRange, Ledger, LedgerError};
 use crate::engine::plan::RowsDigest;
 use crate::engine::query;
 use crate::engine::row::{Change, Judged, Key, Keys, Kind, RowError, show};
+use crate::engine::sql::quote_literal;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Transaction};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,12 +76,13 @@ pub(super) async fn write(
     context: &Context,
     prepared: &Prepared,
     standing: &mut Standing,
-    drift: DriftMode,
+    spec: &SqlBackfill,
     mode: Mode,
 ) -> Result<(), ApplyError> {
     let range = &prepared.range;
     let mut transaction = begin(connection, context, range).await?;
-    let mut batch = Batch::new(context, prepared, standing, drift);
+    within_quarantine(&mut transaction, context, prepared, spec.quarantine.max).await?;
+    let mut batch = Batch::new(context, prepared, standing, spec.drift.mode);
     if mode == Mode::AsRead {
         let places: Vec<usize> = prepared.places.iter().copied().filter(|place| !prepared.refused.contains_key(place)).collect();
         batch.round(&mut transaction, &places, &prepared.judged, false).await?;
@@ -103,6 +105,20 @@ pub(super) async fn write(
     standing.batches += 1;
     standing.digest = digest;
     Ok(())
+}
+
+/// Holds the refused rows to the limit, over all workers: who leaves one out waits for the others that do.
+async fn within_quarantine(connection: &mut PgConnection, context: &Context, prepared: &Prepared, max: i32) -> Result<(), ApplyError> {
+    let Some((place, why)) = prepared.refused.iter().find(|(place, _)| prepared.places.contains(place)) else { return Ok(()) };
+    let lock = format!("SELECT pg_advisory_xact_lock(hashtextextended({}, 0))", quote_literal(&context.ledger.table("quarantined")));
+    sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *connection).await?;
+    let (max, more) = (i64::from(max), i64::try_from(prepared.refused.len()).unwrap_or(i64::MAX));
+    let quarantined = context.ledger.totals(connection).await?.quarantined;
+    if quarantined.saturating_add(more) <= max {
+        return Ok(());
+    }
+    let key = prepared.show(context, *place);
+    Err(ApplyError::RowRefused { key, sqlstate: why.sqlstate.clone(), message: why.message.clone(), max })
 }
 
 struct Batch<'a> {

@@ -101,6 +101,14 @@ pub enum ApplyError {
         /// Key of the source row.
         key: String,
     },
+    /// An inserted row has another key than the planned one.
+    #[error(
+        "the row that was inserted for the source row {key} has another key than the planned one, so that nobody would find it again to put it back: a trigger changes the key on the way; leave the key out of it, or take the key's value from where the trigger takes it"
+    )]
+    KeyChanged {
+        /// Key of the source row.
+        key: String,
+    },
     /// The database refuses a row, and no more may be left out.
     #[error(
         "the database refuses the source row {key} ({sqlstate}: {message}), and quarantine.max is {max}: change the data or the expression, or allow more"
@@ -158,7 +166,8 @@ impl ApplyError {
 
     /// True where one row of a batch may be at fault: the batch is then tried in halves.
     fn may_be_of_one_row(&self) -> bool {
-        matches!(self, Self::Ambiguous | Self::RowHeldBack { .. }) || self.database().and_then(Refused::of).is_some()
+        matches!(self, Self::Ambiguous | Self::RowHeldBack { .. } | Self::KeyChanged { .. })
+            || self.database().and_then(Refused::of).is_some()
     }
 }
 
@@ -293,7 +302,7 @@ async fn end_others(connector: &impl Connector, options: ApplyOptions<'_>) {
     if options.spec.workers > 1
         && let Ok(mut connection) = connector.connect().await
     {
-        let _ = options.ledger.raise_epoch(&mut connection).await;
+        let _ = options.ledger.end_attempt(&mut connection, options.attempt).await;
     }
 }
 

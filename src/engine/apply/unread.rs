@@ -2,7 +2,7 @@
 //! them are older, what would be written is what was planned, to the last byte. No value goes to the client and back.
 //!
 //! That is so because a planned value is made of one source row, one target row and the parameters, by functions that are not
-//! replaced ([`only_builtin`]), under the settings that every session of ours has. Whatever else there is (joins, inserts,
+//! replaced ([`only_builtin`]) and read no text as a date ([`casts_to_time`]), under the settings that every session of ours has. Whatever else there is (joins, inserts,
 //! deletes, triggers, secrets to redact, values that depend on the server's locale) is read and compared row by row, as is every
 //! range in which anything is not as the plan saw it.
 
@@ -13,9 +13,9 @@ use crate::engine::catalog::Column;
 use crate::engine::ledger::ClaimedRange;
 use crate::engine::model::{AuditTarget, Model, Target, WriteAction};
 use crate::engine::plan::Witness;
-use crate::engine::query::{unread, with_entry};
+use crate::engine::query::{scope, unread, with_entry};
 use crate::engine::row::Kind;
-use crate::engine::sql::{Expression, only_builtin, quote};
+use crate::engine::sql::{Expression, casts_to_time, only_builtin, quote, stored_as_time};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,10 +46,18 @@ impl Unread {
         // What others wrote after the backup is noted where it is written over, and so has to be seen.
         let witness = context.backup_saw.as_ref().map(|saw| saw.oldest_open).into_iter().fold(witness, Witness::as_of);
         let Some(forms_hold) = witness.forms_hold() else { return Ok(None) };
-        let expressions = model.source.filter.iter().chain(&target.matches).chain(&target.only_if);
-        let calls = expressions.chain(target.sets.iter().map(|set| &set.value)).map(Expression::calls);
-        if !only_builtin(connection, calls).await? || !witness.holds(connection).await? {
+        let conditions = || model.source.filter.iter().chain(&target.matches).chain(&target.only_if);
+        let planned = || target.sets.iter().filter(|set| !set.value.is_at_apply());
+        let all = conditions().chain(target.sets.iter().map(|set| &set.value)).map(Expression::calls);
+        let of_rows = conditions().chain(planned().map(|set| &set.value)).map(Expression::calls);
+        if !only_builtin(connection, all).await? || casts_to_time(connection, of_rows).await? || !witness.holds(connection).await? {
             return Ok(None);
+        }
+        let rows = format!("{}, {}", scope(model, 0), target.table.relation("t"));
+        for set in planned() {
+            if stored_as_time(connection, &set.value, &rows, &target.table.quoted(), &set.column.name).await? {
+                return Ok(None);
+            }
         }
         Ok(Some(Self { sql: statement(context, target, &witness, &forms_hold), chance: Chance::default() }))
     }

@@ -217,9 +217,7 @@ impl Worker<'_> {
         };
         let mut pieces = VecDeque::from([(prepared, Mode::AsRead)]);
         while let Some((mut piece, mode)) = pieces.pop_front() {
-            self.within_quarantine(connection, &piece).await?;
-            let drift = self.options.spec.drift.mode;
-            match batch::write(connection, &self.context, &piece, &mut standing, drift, mode).await {
+            match batch::write(connection, &self.context, &piece, &mut standing, self.options.spec, mode).await {
                 Ok(()) => {}
                 Err(ApplyError::Interleaved) if mode == Mode::AsRead => pieces.push_front((piece, Mode::Locked)),
                 Err(error) if piece.places.len() > 1 && error.may_be_of_one_row() => {
@@ -238,23 +236,6 @@ impl Worker<'_> {
         }
         self.standing = Some((range.number, standing));
         Ok(())
-    }
-
-    /// Holds the refused rows to the limit, over all workers.
-    async fn within_quarantine(&self, connection: &mut PgConnection, piece: &Prepared) -> Result<(), ApplyError> {
-        let Some((place, why)) = piece.refused.iter().find(|(place, _)| piece.places.contains(place)) else { return Ok(()) };
-        let max = i64::from(self.options.spec.quarantine.max);
-        let more = i64::try_from(piece.refused.len()).unwrap_or(i64::MAX);
-        let quarantined = self.context.ledger.totals(connection).await?.quarantined;
-        if quarantined.saturating_add(more) <= max {
-            return Ok(());
-        }
-        Err(ApplyError::RowRefused {
-            key: piece.show(&self.context, *place),
-            sqlstate: why.sqlstate.clone(),
-            message: why.message.clone(),
-            max,
-        })
     }
 
     /// Says how far all workers are together.

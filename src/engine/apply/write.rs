@@ -10,7 +10,7 @@ use crate::engine::catalog::Column;
 use crate::engine::ledger::Ledger;
 use crate::engine::model::{AuditTarget, Model, Target};
 use crate::engine::query::{refers, with_entry};
-use crate::engine::row::{Change, Judged, Key, Kind};
+use crate::engine::row::{Change, Judged, Key, Kind, show};
 use crate::engine::sql::quote;
 use sqlx::{PgConnection, Row as _};
 use std::collections::{BTreeMap, BTreeSet};
@@ -219,7 +219,7 @@ impl Statement<'_> {
         let arrays = self.arrays(changes);
         let sql = format!(
             "WITH v AS ({arrays}), w AS ({statement}){inserted}{undo}{entries}
-             SELECT coalesce(array_agg(w.place), '{{}}'::int4[]){flags} FROM {written} AS w",
+             SELECT coalesce(array_agg(w.place), '{{}}'::int4[]), (SELECT count(*) FROM w){flags} FROM {written} AS w",
             arrays = arrays.select(),
             inserted = if self.kind == Kind::Insert { self.inserted(&checked) } else { String::new() },
             undo = self.writer.undo(self.seq, target, self.kind).insert("u", self.written()),
@@ -227,13 +227,18 @@ impl Statement<'_> {
             written = self.written(),
         );
         let row = arrays.query(sql, self.writer.ledger, self.number).fetch_one(connection).await?;
+        let places: Vec<i32> = row.try_get(0)?;
+        if let Some(first) = changes.first().filter(|_| row.try_get::<i64, _>(1).ok() != i64::try_from(places.len()).ok()) {
+            // Inserted, and not found again by its key.
+            return Err(ApplyError::KeyChanged { key: show(first.source.key) });
+        }
         let mut changed_by_triggers = Vec::new();
         for (n, column) in checked.iter().enumerate() {
-            if row.try_get::<bool, _>(n + 1)? {
+            if row.try_get::<bool, _>(n + 2)? {
                 changed_by_triggers.push(format!("{}.{column}", target.table.display()));
             }
         }
-        Ok(Done { places: row.try_get(0)?, changed_by_triggers })
+        Ok(Done { places, changed_by_triggers })
     }
 
     /// Which relation of the statement has the written rows: an INSERT cannot return what it selected from, so that its

@@ -267,6 +267,19 @@ impl Ledger {
         epoch.ok_or(LedgerError::RunUnknown)
     }
 
+    /// Fences off the workers of this attempt, and nobody else: not those of a later one, and not the way back.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub async fn end_attempt(&self, connection: &mut PgConnection, attempt: i32) -> Result<(), sqlx::Error> {
+        let sql = format!(
+            "UPDATE {} SET epoch = epoch + 1, updated_at = now() WHERE uid = $1 AND attempt = $2 AND state IN ('Claimed', 'Applying', 'Applied')",
+            self.table("runs")
+        );
+        sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(&self.uid).bind(attempt).execute(connection).await?;
+        Ok(())
+    }
+
     /// Says where the run stands.
     ///
     /// # Errors

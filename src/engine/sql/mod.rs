@@ -2,8 +2,8 @@
 //!
 //! An [`Expression`] is one scalar expression, a [`CheckQuery`] one plain SELECT, a [`SelectQuery`] one that reads rows
 //! beside the source's, a [`TableName`] or a quoted column a name as PostgreSQL reads names. What the grammar cannot know
-//! (is this function volatile, an aggregate, does that cast call one?) is asked of the catalogue by [`refuse_volatile`]
-//! and [`only_builtin`]. Pure but for these two.
+//! (is this function volatile, an aggregate, does that cast call one?) is asked of the catalogue by [`refuse_volatile`],
+//! [`only_builtin`], [`casts_to_time`] and [`stored_as_time`]. Pure but for these.
 
 mod builtin;
 mod expression;
@@ -19,7 +19,7 @@ mod server;
 mod tree;
 mod volatility;
 
-pub use builtin::only_builtin;
+pub use builtin::{casts_to_time, only_builtin, stored_as_time};
 pub use expression::{Expression, Place};
 pub use identifier::{TableName, column_name, quote, quote_literal, type_name};
 pub use query::CheckQuery;

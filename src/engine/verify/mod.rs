@@ -7,7 +7,7 @@ pub(in crate::engine) use check::{Measured, measure, role_sees_a_part};
 pub use check::{run_check, wanted};
 pub use view::publish;
 
-use super::ledger::{Ledger, LedgerError};
+use super::ledger::{Ledger, LedgerError, State};
 use super::undo::{UndoError, changed_since};
 use crate::api::phase::Phase;
 use crate::api::status::{CheckResult, CheckStatus};
@@ -23,6 +23,23 @@ pub const UNCHANGED_SINCE: &str = "unchanged-since";
 /// [`UndoError`]: the undo rows are what is compared with.
 pub async fn against_ledger(connection: &mut PgConnection, ledger: &Ledger) -> Result<Vec<CheckStatus>, UndoError> {
     Ok(vec![written_as_planned(connection, ledger).await?, unchanged_since(connection, ledger).await?])
+}
+
+/// What is missing of a run that had been applied to its end, in words: a server that lost commits which it had said were there (a
+/// failover to a standby that lagged behind) has lost the ledger's word of them, too. `None` where all is there.
+///
+/// # Errors
+/// [`LedgerError`].
+pub async fn taken_back(connection: &mut PgConnection, ledger: &Ledger) -> Result<Option<String>, LedgerError> {
+    let run = ledger.run(connection).await?;
+    if ![State::Claimed, State::Applying].iter().any(|state| state.as_str() == run.state) {
+        return Ok(None);
+    }
+    let totals = ledger.totals(connection).await?;
+    Ok(Some(format!(
+        "the run had been applied, and by now the ledger has {} of {} planned rows and does not say that this is all: the server has lost what it had committed, as in a failover to a standby that lagged behind",
+        totals.handled, run.planned
+    )))
 }
 
 async fn written_as_planned(connection: &mut PgConnection, ledger: &Ledger) -> Result<CheckStatus, LedgerError> {

@@ -7,11 +7,16 @@ use crate::api::spec::NotificationEvent;
 use crate::api::status::{CapturedStatus, CheckResult, CheckStatus, Step};
 use crate::lifecycle::pass::Pass;
 use crate::lifecycle::step::StepEnded;
-use crate::protocol::{Outcome, StepReport, UNDO};
+use crate::protocol::{Outcome, StepReport, TAKEN_BACK, UNDO};
 use std::time::Duration;
 
 pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Verify, 0) };
+    if verdict.reason == TAKEN_BACK {
+        // What was approved is written again, from where the ledger stands.
+        pass.set(ConditionType::Applied, Truth::False, TAKEN_BACK, &verdict.message);
+        return pass.enter(Phase::Applying, TAKEN_BACK, &format!("{}; what is missing is written again", verdict.message));
+    }
     match report.map(|r| *r) {
         Some(StepReport::Verify(report)) => {
             pass.status.checks.retain(|c| c.phase != Phase::Verifying);

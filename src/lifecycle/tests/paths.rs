@@ -94,6 +94,15 @@ fn a_failed_verification_puts_the_rows_back() {
 }
 
 #[test]
+fn what_the_server_has_lost_of_what_it_had_committed_is_written_again_and_nothing_goes_back() {
+    let lost = Ending::Verdict(Outcome::Failed, crate::protocol::TAKEN_BACK);
+    let mut world = World::new(&full_spec()).ends(Step::Verify, &[lost, Ending::Good]);
+    assert_eq!(world.settle(300), Phase::Succeeded, "{:#?}", world.status());
+    assert_eq!((world.made(Step::Claim), world.made(Step::Apply), world.made(Step::Verify), world.made(Step::Undo)), (1, 2, 2, 0));
+    assert!(world.status().history.iter().any(|h| h.from == Phase::Verifying && h.to == Phase::Applying && h.reason == "CommitsLost"));
+}
+
+#[test]
 fn a_restore_that_would_lose_something_is_asked_for() {
     let loss = LossReport {
         losses: vec![LossStatus { table: "t".into(), message: "2 rows more".into(), ..LossStatus::default() }],
