@@ -153,7 +153,7 @@ pub struct Column {
     pub full_type: String,
     /// Its type without modifiers, ready for SQL: a cast to it never cuts a value.
     pub base_type: String,
-    /// Longest value in characters, of `varchar(n)` and `char(n)`.
+    /// Longest value in characters, of `varchar(n)`, `char(n)` and domains over them.
     pub max_chars: Option<usize>,
     /// True where NULL is refused.
     pub not_null: bool,
@@ -171,16 +171,17 @@ impl Column {
     }
 
     /// A new value as it will be stored, from an SQL expression that is evaluated once. Of a text that is too long for its
-    /// `varchar(n)` by nothing but blanks at its end, the server stores the first n characters; any other is left as it is, and
-    /// refused by its length. Blanks at the end of a `char(n)` are no part of it.
+    /// `varchar(n)` by nothing but blanks at its end, the server stores the first n characters; one that is longer stays as it is,
+    /// and is refused by its length: a cast would cut it. So it is with a domain over such a type. Blanks at the end of a `char(n)`
+    /// are no part of it.
     #[must_use]
     pub fn stored(&self, expression: &str) -> String {
-        let cast = format!("{expression}::{}", self.cast_type());
         match self.max_chars {
-            Some(max) if self.base_type == "character varying" => format!(
-                "(SELECT CASE WHEN length(v) > {max} AND length(rtrim(v, ' ')) <= {max} THEN left(v, {max}) ELSE v END FROM (SELECT {cast} OFFSET 0) AS \"backfill value\"(v))"
+            Some(max) if self.base_type != "bpchar" => format!(
+                "(SELECT CASE WHEN length(rtrim(v, ' ')) > {max} THEN v ELSE v::{}::text END FROM (SELECT {expression}::text OFFSET 0) AS \"backfill value\"(v))",
+                self.full_type
             ),
-            _ => cast,
+            _ => format!("{expression}::{}", self.cast_type()),
         }
     }
 }
@@ -211,7 +212,9 @@ const TABLE: &str = "
 const COLUMNS: &str = "
     SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), format_type(a.atttypid, -1), a.attnotnull,
            a.attgenerated <> '' OR a.attidentity = 'a',
-           CASE WHEN a.atttypid IN ('bpchar'::regtype, 'varchar'::regtype) AND a.atttypmod > 4 THEN a.atttypmod - 4 END,
+           (WITH RECURSIVE base AS (SELECT a.atttypid AS oid, a.atttypmod AS modifier
+                                    UNION ALL SELECT t.typbasetype, t.typtypmod FROM base JOIN pg_type t ON t.oid = base.oid WHERE t.typtype = 'd')
+            SELECT min(modifier - 4) FROM base WHERE oid IN ('bpchar'::regtype, 'varchar'::regtype) AND modifier > 4),
            a.attgenerated <> ''
     FROM pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 

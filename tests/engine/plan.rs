@@ -173,10 +173,18 @@ async fn samples_are_cut_redacted_masked_or_left_out() {
 
 #[tokio::test]
 async fn values_that_the_server_would_refuse_fail_the_plan() {
-    let tables = "CREATE TABLE a (id int PRIMARY KEY, short varchar(3), must text NOT NULL); INSERT INTO a VALUES (1, 'x', 'y')";
+    let tables = "CREATE DOMAIN code AS varchar(3); CREATE DOMAIN inner_code AS code CHECK (VALUE <> 'no');
+        CREATE TABLE a (id int PRIMARY KEY, short varchar(3), must text NOT NULL, deep inner_code); INSERT INTO a VALUES (1, 'x', 'y')";
     let mut bench = Bench::new(tables, "{source: {table: a}, writes: [{set: {short: \"'abcd'\"}}]}").await;
     let error = bench.plan_by(10).await.unwrap_err();
     assert!(matches!(error, PlanError::Row(RowError::ValueTooLong { max: 3, .. })), "{error}");
+    // A cast to a domain cuts, too.
+    bench.spec.writes[0].set = [("deep".to_owned(), "'abcd'".to_owned())].into();
+    let error = bench.plan_by(10).await.unwrap_err();
+    assert!(matches!(error, PlanError::Row(RowError::ValueTooLong { max: 3, .. })), "{error}");
+    bench.spec.writes[0].set = [("deep".to_owned(), "'no'".to_owned())].into();
+    let error = bench.plan_by(10).await.unwrap_err();
+    assert!(error.to_string().contains("inner_code"), "{error}");
     bench.spec.writes[0].set = [("must".to_owned(), "NULL".to_owned())].into();
     let error = bench.plan_by(10).await.unwrap_err();
     assert!(matches!(error, PlanError::Row(RowError::NullRefused { .. })), "{error}");

@@ -169,10 +169,11 @@ async fn citext_that_differs_only_in_case_is_written_and_put_back() {
 
 #[tokio::test]
 async fn blanks_that_a_limited_text_has_no_room_for_are_no_part_of_it() {
-    let setup = "CREATE TABLE b (id int PRIMARY KEY, v varchar(3), c char(3), big varchar(300)); INSERT INTO b SELECT n FROM generate_series(1, 20) n;
-        UPDATE b SET v = 'n' || id || '     ', c = 'n' || id || '     ', big = repeat('ä', 299) || '     ' WHERE id % 4 = 0";
-    let spec = "{source: {table: b}, batch: {size: 6}, writes: [{set: {v: \"'n' || s.id || '     '\", c: \"'n' || s.id || '     '\", big: \"repeat('ä', 299) || '     '\"}}]}";
-    let statement = "UPDATE b SET v = 'n' || id || '     ', c = 'n' || id || '     ', big = repeat('ä', 299) || '     '";
+    let setup = "CREATE DOMAIN code AS varchar(3); CREATE TABLE b (id int PRIMARY KEY, v varchar(3), c char(3), big varchar(300), d code); INSERT INTO b SELECT n FROM generate_series(1, 20) n;
+        UPDATE b SET v = 'n' || id || '     ', c = 'n' || id || '     ', d = 'n' || id || '     ', big = repeat('ä', 299) || '     ' WHERE id % 4 = 0";
+    let spec = "{source: {table: b}, batch: {size: 6}, writes: [{set: {v: \"'n' || s.id || '     '\", c: \"'n' || s.id || '     '\", d: \"'n' || s.id || '     '\", big: \"repeat('ä', 299) || '     '\"}}]}";
+    let statement =
+        "UPDATE b SET v = 'n' || id || '     ', c = 'n' || id || '     ', d = 'n' || id || '     ', big = repeat('ä', 299) || '     '";
     case(setup, spec, "b", statement, 15).await;
     // As a key, too, of rows that are there and of those that are not.
     let setup = "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (k varchar(3) PRIMARY KEY, n int); INSERT INTO a SELECT n FROM generate_series(1, 20) n;

@@ -2,7 +2,7 @@
 
 use crate::restore::ledger;
 use crate::support::pod::{End, Pod, RUN_UID, TABLES, spec};
-use crate::support::postgres::Database;
+use crate::support::postgres::{Database, with_icu};
 use backfill_operator::api::spec::RestoreMode;
 use backfill_operator::api::status::{CheckResult, Step};
 use backfill_operator::protocol::{Cnpg, CnpgCluster, CnpgDatabase, Outcome, StepReport};
@@ -14,12 +14,18 @@ use std::time::{Duration, Instant};
 const CONTENT: &str = "md5((SELECT string_agg(t::text, '|' ORDER BY id) FROM scenarios t) || (SELECT string_agg(t::text, '|' ORDER BY id) FROM scenario_generations t))";
 
 /// What belongs to the database itself, under whatever name.
-const OF_DATABASE: &str = "(SELECT ROW(datdba::regrole, encoding, datcollate, datctype, datconnlimit, (SELECT string_agg(x::text, ',' ORDER BY x::text) FROM unnest(datacl) x),
+const OF_DATABASE: &str = "(SELECT ROW(datdba::regrole, encoding, datcollate, datctype, to_jsonb(d)->>'datlocprovider', coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale'), datconnlimit, (SELECT string_agg(x::text, ',' ORDER BY x::text) FROM unnest(datacl) x),
      shobj_description(oid, 'pg_database'), (SELECT string_agg(ROW(setrole::regrole, setconfig)::text, ',' ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid))::text
      FROM pg_database d WHERE datname = current_database())";
 
 async fn backed_up(more: &str) -> (Database, Pod) {
-    let database = Database::new(&format!("{TABLES}{more}")).await;
+    let database = Database::new("").await;
+    let pod = back_up(&database, more).await;
+    (database, pod)
+}
+
+async fn back_up(database: &Database, more: &str) -> Pod {
+    database.execute(&format!("{TABLES}{more}")).await;
     let (name, owner, reader) = (&database.name, &database.owner, &database.reader);
     database
         .execute_as_superuser(&format!(
@@ -28,12 +34,12 @@ async fn backed_up(more: &str) -> (Database, Pod) {
              ALTER DATABASE {name} CONNECTION LIMIT 50; REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC; GRANT CREATE ON DATABASE {name} TO {reader} WITH GRANT OPTION"
         ))
         .await;
-    ledger(&database).await;
-    let mut pod = Pod::new(&database, spec(""));
+    ledger(database).await;
+    let mut pod = Pod::new(database, spec(""));
     let Some(StepReport::Backup(report)) = pod.run(Step::Backup).report else { panic!("a backup") };
     pod.input.backup = Some(report.backup);
     pod.input.restore = Some(RestoreMode::Swap);
-    (database, pod)
+    pod
 }
 
 async fn in_old(database: &Database, old: &str, sql: &str) -> String {
@@ -267,6 +273,105 @@ async fn sessions_that_the_role_may_not_end_hold_the_swap_and_are_named() {
     assert!(end.verdict.message.starts_with(&format!("{old} was not dropped, ")), "{}", end.verdict.message);
     superuser.close().await.unwrap();
     assert_eq!(pod.run(Step::Close).verdict.reason, "OldDatabaseDropped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_gets_its_own_collation_whatever_that_of_the_template_is() {
+    let major: i32 = Database::new("").await.text("current_setting('server_version_num')::int / 10000").await.parse().unwrap();
+    if major < 15 {
+        println!("skipped: {major} has one provider of collations");
+        return;
+    }
+    let of_libc = Database::of(with_icu(), "").await;
+    let (maintenance, name) = (of_libc.beside("postgres"), &of_libc.name);
+    for statement in [
+        format!("DROP DATABASE {name}"),
+        format!("CREATE DATABASE {name} OWNER {} TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C.UTF-8'", of_libc.owner),
+    ] {
+        maintenance.execute_as_superuser(&statement).await;
+    }
+    for (database, provider) in [(of_libc, "c"), (Database::of(with_icu(), "").await, "i")] {
+        let mut pod = back_up(&database, "").await;
+        let of_database = database.text(OF_DATABASE).await;
+        assert_eq!(database.text("SELECT datlocprovider FROM pg_database WHERE datname = current_database()").await, provider);
+        pod.run(Step::Restore).restored();
+        assert_eq!(database.text(OF_DATABASE).await, of_database);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_membership_that_does_not_let_the_role_make_what_belongs_to_the_other_one_is_an_obstacle() {
+    let (database, mut pod) = backed_up("").await;
+    let (owner, other) = (&database.owner, format!("other_of_{}", database.name));
+    let since_16 = database.text("current_setting('server_version_num')::int >= 160000").await == "true";
+    database
+        .execute_as_superuser(&format!("CREATE ROLE {other}; GRANT CREATE ON SCHEMA public TO {other}; CREATE TABLE theirs (id int); ALTER TABLE theirs OWNER TO {other}"))
+        .await;
+    // What is granted, what is missing of it, and what is to be granted.
+    let steps = if since_16 {
+        vec![
+            (format!("GRANT {other} TO {owner} WITH INHERIT FALSE, SET TRUE"), false),
+            (format!("GRANT {other} TO {owner} WITH INHERIT TRUE, SET FALSE"), false),
+            (format!("GRANT {other} TO {owner} WITH INHERIT TRUE, SET TRUE"), true),
+        ]
+    } else {
+        vec![(format!("GRANT {other} TO {owner}; ALTER ROLE {owner} NOINHERIT"), false), (format!("ALTER ROLE {owner} INHERIT"), true)]
+    };
+    let says =
+        if since_16 { format!("GRANT {other} TO {owner} WITH INHERIT TRUE, SET TRUE;") } else { format!("ALTER ROLE {owner} INHERIT;") };
+    for (grant, enough) in steps {
+        database.execute_as_superuser(&grant).await;
+        let end = pod.run(Step::Preflight);
+        let Some(StepReport::Preflight(report)) = &end.report else { panic!("{}", end.verdict.message) };
+        assert_eq!(report.way_back.iter().any(|way| way == "RestoreSwap"), enough, "{grant}");
+        let message = &report.checks.iter().find(|check| check.name == "ways-back").unwrap().message;
+        assert_eq!(message.contains(&format!("the role cannot make what belongs to {other} ({says})")), !enough, "{grant}: {message}");
+    }
+}
+
+/// The first attempt is held where it would exchange the names, and is taken for dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_comes_back_does_not_exchange_the_copy_that_another_one_is_filling() {
+    let (database, mut pod) = backed_up("").await;
+    database.execute("UPDATE scenarios SET accepted_prompt = 'since'").await;
+    let before = database.text(CONTENT).await;
+    let new = format!("coalesce((SELECT oid::text FROM pg_database WHERE datname = '{}'), '')", new_name(&database));
+    let maintenance = database.beside("postgres");
+    let until = async |condition: String| {
+        let started = Instant::now();
+        while maintenance.text(&condition).await != "true" {
+            assert!(started.elapsed() < Duration::from_mins(1), "{condition}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    // Of a superuser, whom the restore cannot end.
+    let holder = database.as_superuser().await;
+    let first = pod.spawn(Step::Restore);
+    let renames = format!(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%ALTER DATABASE%{}% RENAME TO%' AND state = 'active' AND pid <> pg_backend_pid()",
+        database.name
+    );
+    until(renames.clone()).await;
+    let signal = |child: &std::process::Child, name: &str| {
+        assert!(std::process::Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+    };
+    signal(&first, "-STOP");
+    let of_first = maintenance.text(&new).await;
+    // Its rename gives up after five seconds.
+    until(renames.replace("> 0", "= 0")).await;
+    let mut second = pod.spawn(Step::Restore);
+    until(format!("SELECT {new} NOT IN ('', '{of_first}')")).await;
+    second.kill().unwrap();
+    second.wait().unwrap();
+    let of_second = maintenance.text(&new).await;
+    holder.close().await.unwrap();
+    signal(&first, "-CONT");
+    let end = pod.end(first);
+    assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Lost, "OtherAttempt"), "{}", end.verdict.message);
+    assert_eq!(database.text(CONTENT).await, before, "the application has what it had");
+    assert_eq!(maintenance.text(&new).await, of_second, "and the copy is the other one's");
+    pod.run(Step::Restore).restored();
+    assert_eq!(database.text("SELECT count(accepted_prompt) FROM scenarios").await, "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,7 +60,17 @@ pub fn replicated() -> &'static Server {
     SERVER.get_or_init(start)
 }
 
+/// One whose template has a collation of ICU; 14 knows of none for a whole database.
+pub fn with_icu() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| start_with(&["--locale-provider=icu", "--icu-locale=de"]))
+}
+
 fn start() -> Server {
+    start_with(&[])
+}
+
+fn start_with(options: &[&str]) -> Server {
     let folder = tempfile::Builder::new().prefix("backfill-pg-").tempdir().unwrap().keep();
     let data = folder.join("data");
     std::fs::write(folder.join("password"), SUPER_PASSWORD).unwrap();
@@ -69,6 +79,7 @@ fn start() -> Server {
     }
     run(unprivileged(&server_programs().join("initdb"))
         .args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--username", SUPERUSER])
+        .args(options)
         .arg("--pwfile")
         .arg(folder.join("password"))
         .arg(&data)

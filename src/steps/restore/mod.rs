@@ -11,7 +11,7 @@ mod stream;
 mod swap;
 mod tables;
 
-pub(super) use swap::{Beside, beside, drop_old};
+pub(super) use swap::{Beside, MAINTENANCE, beside, drop_old};
 
 use super::backup_store::Manifest;
 use super::checks_again::checks_again;

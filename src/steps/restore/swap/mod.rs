@@ -31,7 +31,7 @@ use sqlx::{AssertSqlSafe, Connection as _};
 use std::time::Duration;
 
 /// Where the databases are made and renamed from: a database cannot be renamed by a session of its own.
-pub(super) const MAINTENANCE: &str = "postgres";
+pub const MAINTENANCE: &str = "postgres";
 /// So often is tried what sessions of others, or a statement of an earlier attempt, stand in the way of.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
