@@ -2,7 +2,7 @@
 //! as the kernel does, and a statement's time limit is the server's to keep. So a connection beside the working ones, made at the
 //! same moment and to the same place, asks for nothing every few seconds. Where it gets no answer, the others get none.
 
-use super::connect::{ConnectOptions, connect};
+use super::connect::{ConnectError, ConnectOptions, connect};
 use super::credentials::Credentials;
 use rand::Rng as _;
 use sqlx::Connection as _;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_secs(10);
 /// A server that takes longer to answer nothing at all does no work for us either.
 const ANSWER: Duration = Duration::from_secs(30);
-/// So long may connections be refused or unanswered: more than a restart or a failover takes, and than our own retries last.
+/// So long may nothing listen there, or nobody answer: more than a restart or a failover takes, and than our own retries last.
 const GONE: Duration = Duration::from_mins(2);
 
 /// Ends when the server has gone silent; until then, never. An end of the connection that somebody told us of is no silence: who
@@ -25,6 +25,11 @@ pub async fn silence(credentials: &Credentials, options: &ConnectOptions) {
         connection = match connection {
             None => match connect(credentials, options).await {
                 Ok(connection) => Some(connection),
+                // That it takes no connection more is an answer, too.
+                Err(ConnectError::ServerNotReady { .. }) => {
+                    heard = Instant::now();
+                    None
+                }
                 Err(error) if error.may_pass() => None,
                 // Who works is told the same, and what to change.
                 Err(_) => return std::future::pending().await,
