@@ -170,7 +170,8 @@ impl Column {
         if self.max_chars.is_some() { &self.base_type } else { &self.full_type }
     }
 
-    /// A new value as it will be stored, from an SQL expression that is evaluated once. Of a text that is too long for its
+    /// A new value as it will be stored, from an SQL expression that is evaluated once, which must give the same whenever it is: a
+    /// server may ask it once for all rows. Of a text that is too long for its
     /// `varchar(n)` by nothing but blanks at its end, the server stores the first n characters; one that is longer stays as it is,
     /// and is refused by its length: a cast would cut it. So it is with a domain over such a type. Blanks at the end of a `char(n)`
     /// are no part of it.

@@ -382,7 +382,14 @@ fn new_text(set: &Set, moment: Moment) -> String {
     if moment == Moment::Plan && set.value.is_at_apply() {
         return "NULL::text".into();
     }
-    format!("({})::text", set.column.stored(&set.value.in_parentheses()))
+    format!("({})::text", stored(set))
+}
+
+/// A new value as it will be stored. One of the moment is a plain cast: the server would evaluate a subquery that names no row once
+/// for all rows.
+fn stored(set: &Set) -> String {
+    let value = set.value.in_parentheses();
+    if set.value.is_at_apply() { format!("{value}::{}", set.column.cast_type()) } else { set.column.stored(&value) }
 }
 
 /// Which row of the target table a source row means.
@@ -391,7 +398,7 @@ fn matches(write: &Target) -> String {
         return matches.in_parentheses();
     }
     let pair = |c: &Column| match write.set_of(&c.name).filter(|_| !write.is_own_row()) {
-        Some(set) => format!("t.{} = ({})", quote(&c.name), set.column.stored(&set.value.in_parentheses())),
+        Some(set) => format!("t.{} = ({})", quote(&c.name), stored(set)),
         None => format!("t.{name} = s.{name}", name = quote(&c.name)),
     };
     write.key.iter().map(pair).collect::<Vec<_>>().join(" AND ")

@@ -17,17 +17,17 @@ const ANSWER: Duration = Duration::from_secs(30);
 const GONE: Duration = Duration::from_mins(2);
 
 /// Ends when the server has gone silent; until then, never. An end of the connection that somebody told us of is no silence: who
-/// works learns of it, too.
+/// works learns of it, too. Nor is it one where there has never been such a connection: who works has one, or is told why not.
 pub async fn silence(credentials: &Credentials, options: &ConnectOptions) {
-    let mut heard = Instant::now();
+    let mut heard: Option<Instant> = None;
     let mut connection: Option<PgConnection> = None;
-    while heard.elapsed() < GONE {
+    while heard.is_none_or(|heard| heard.elapsed() < GONE) {
         connection = match connection {
             None => match connect(credentials, options).await {
                 Ok(connection) => Some(connection),
                 // That it takes no connection more is an answer, too.
                 Err(ConnectError::ServerNotReady { .. }) => {
-                    heard = Instant::now();
+                    heard = heard.map(|_| Instant::now());
                     None
                 }
                 Err(error) if error.may_pass() => None,
@@ -40,7 +40,7 @@ pub async fn silence(credentials: &Credentials, options: &ConnectOptions) {
             },
         };
         if connection.is_some() {
-            heard = Instant::now();
+            heard = Some(Instant::now());
         }
         tokio::time::sleep(EVERY.mul_f64(rand::rng().random_range(0.5..1.5))).await;
     }

@@ -233,14 +233,18 @@ async fn dates_that_are_dates_already_are_written_unread() {
 /// What the definition's digest does not have, and a row reads by.
 #[tokio::test]
 async fn rows_that_read_otherwise_by_a_label_that_was_renamed_are_read() {
-    let table = "CREATE TYPE mood AS ENUM ('calm', 'odd'); CREATE TABLE n (id int PRIMARY KEY, m mood NOT NULL DEFAULT 'calm', v text);
-        INSERT INTO n SELECT g FROM generate_series(1, 100) g";
-    let bench =
-        Bench::new(table, "{source: {table: n}, writes: [{set: {v: s.m::text}}], drift: {maxPercent: 100}, batch: {size: 20}}").await;
-    let plan = bench.plan_settled(RANGE).await;
-    bench.sql("ALTER TYPE mood RENAME VALUE 'calm' TO 'quiet'").await;
-    apply(&bench, &plan).await;
-    assert_eq!((bench.batches().0, bench.result().await.drifted), (0, 100));
+    for (column, value) in [("mood", "'calm'"), ("mood[]", "'{calm}'"), ("moody", "'calm'")] {
+        let table = format!(
+            "CREATE TYPE mood AS ENUM ('calm', 'odd'); CREATE DOMAIN moody AS mood; CREATE TABLE n (id int PRIMARY KEY, m {column} NOT NULL DEFAULT {value}, v text);
+             INSERT INTO n SELECT g FROM generate_series(1, 100) g"
+        );
+        let spec = "{source: {table: n}, writes: [{set: {v: s.m::text}}], drift: {maxPercent: 100}, batch: {size: 20}}";
+        let bench = Bench::new(&table, spec).await;
+        let plan = bench.plan_settled(RANGE).await;
+        bench.sql("ALTER TYPE mood RENAME VALUE 'calm' TO 'quiet'").await;
+        apply(&bench, &plan).await;
+        assert_eq!((bench.batches().0, bench.result().await.drifted), (0, 100), "{column}");
+    }
 }
 
 #[tokio::test]

@@ -184,6 +184,17 @@ async fn blanks_that_a_limited_text_has_no_room_for_are_no_part_of_it() {
 }
 
 #[tokio::test]
+async fn a_value_of_the_moment_is_another_one_in_each_row_of_a_limited_text() {
+    let setup = "CREATE DOMAIN token AS varchar(36); CREATE TABLE b (id int PRIMARY KEY, a varchar(36) UNIQUE, d token UNIQUE, v text); INSERT INTO b SELECT n FROM generate_series(1, 50) n";
+    let spec = "{source: {table: b}, batch: {size: 20}, writes: [{set: {a: gen_random_uuid(), d: md5(random()::text), v: lower('x')}}]}";
+    let bench = Bench::new(setup, spec).await;
+    let plan = bench.through().await;
+    assert_eq!((plan.will_write, bench.result().await.written), (50, 50));
+    assert_eq!(bench.number("SELECT count(DISTINCT a) + count(DISTINCT d) FROM b").await, 100);
+    assert_eq!(bench.batches().0, 0, "they were read");
+}
+
+#[tokio::test]
 async fn a_table_partitioned_by_list_and_range_is_written_in_every_partition() {
     case(
         "CREATE TABLE p (tenant text, at date, id int, v text, PRIMARY KEY (tenant, at, id)) PARTITION BY LIST (tenant);

@@ -59,13 +59,13 @@ pub(super) async fn write_unread(
     Ok(true)
 }
 
-/// The transaction of a batch, with the fence held.
+/// The transaction of a batch, with the fence held. Each statement sees what was committed before it, whatever the role's default is.
 async fn begin<'c>(
     connection: &'c mut PgConnection,
     context: &Context,
     range: &ClaimedRange,
 ) -> Result<Transaction<'c, Postgres>, ApplyError> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
     context.ledger.fence_range(&mut transaction, context.epoch, range.number, range.epoch).await?;
     Ok(transaction)
 }
@@ -81,7 +81,6 @@ pub(super) async fn write(
 ) -> Result<(), ApplyError> {
     let range = &prepared.range;
     let mut transaction = begin(connection, context, range).await?;
-    within_quarantine(&mut transaction, context, prepared, spec.quarantine.max).await?;
     let mut batch = Batch::new(context, prepared, standing, spec.drift.mode);
     if mode == Mode::AsRead {
         let places: Vec<usize> = prepared.places.iter().copied().filter(|place| !prepared.refused.contains_key(place)).collect();
@@ -100,6 +99,8 @@ pub(super) async fn write(
         };
         batch.round(&mut transaction, &left, &judged, true).await?;
     }
+    // Last of all, so that nobody waits for long.
+    within_quarantine(&mut transaction, context, prepared, spec.quarantine.max).await?;
     let digest = batch.record(&mut transaction).await?;
     transaction.commit().await?;
     standing.batches += 1;

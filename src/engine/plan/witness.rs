@@ -33,7 +33,7 @@ pub struct Witness {
 pub struct Seen {
     /// The table, quoted.
     pub table: String,
-    /// Its file and its columns, with the labels of enums and the expressions of generated columns. In another file lie rows that were written anew, maybe with a version that looks old (`COPY …
+    /// Its file and its columns, with the labels of enums (of elements of arrays and of domains over one, too) and the expressions of generated columns. In another file lie rows that were written anew, maybe with a version that looks old (`COPY …
     /// FREEZE`), and a new column gives old rows its default. `None` where it has no file of its own, or others beside it: it is
     /// partitioned, or inherited from.
     #[serde(default)]
@@ -90,7 +90,8 @@ fn form_of(class: &str) -> String {
     format!(
         "CASE WHEN NOT {class}.relhassubclass THEN pg_relation_filenode({class}.oid) || ' ' || (SELECT md5(string_agg(
              ROW(a.attnum, a.attname, a.atttypid, a.atttypmod, a.attisdropped, a.attmissingval::text,
-                 (SELECT string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.oid) FROM pg_enum e WHERE e.enumtypid = a.atttypid),
+                 (SELECT string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.oid) FROM pg_enum e
+                  WHERE e.enumtypid IN (SELECT unnest(ARRAY[t.oid, t.typelem, t.typbasetype]) FROM pg_type t WHERE t.oid = a.atttypid)),
                  (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE a.attgenerated <> '' AND d.adrelid = a.attrelid AND d.adnum = a.attnum)
              )::text, '' ORDER BY a.attnum))
              FROM pg_attribute a WHERE a.attrelid = {class}.oid AND a.attnum > 0) END"

@@ -13,7 +13,8 @@ use std::time::Duration;
 pub(super) fn ended(pass: &mut Pass<'_>, ended: StepEnded) {
     let StepEnded::Ours { verdict, report } = ended else { return super::unexpected(pass, Step::Verify, 0) };
     if verdict.reason == TAKEN_BACK {
-        // What was approved is written again, from where the ledger stands.
+        // What was approved is written again, from where the ledger stands; what was counted is not there any more.
+        pass.status.result = None;
         pass.set(ConditionType::Applied, Truth::False, TAKEN_BACK, &verdict.message);
         return pass.enter(Phase::Applying, TAKEN_BACK, &format!("{}; what is missing is written again", verdict.message));
     }

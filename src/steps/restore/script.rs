@@ -1,5 +1,6 @@
 //! The SQL around the dump's own: what goes before it, and what goes between it and the COMMIT.
 
+use super::accounted::CHANGED;
 use super::fence::Fence;
 use crate::engine::sql::quote;
 use crate::postgres::table_sums::{self, TableSum};
@@ -58,6 +59,7 @@ DECLARE
   dumped constant text[] := @SCHEMAS@;
   statements text[];
   statement text;
+  unlocked text;
   held bigint;
   holds constant text := $count$
     SELECT (SELECT count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -95,6 +97,16 @@ BEGIN
         AND NOT EXISTS (SELECT FROM pg_extension x WHERE x.extnamespace = n.oid)
         AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_namespace'::regclass AND e.objid = n.oid AND e.deptype = 'e')
   ) all_of_them;
+  -- A table that was made after the locks had been taken, and is in no account.
+  SELECT string_agg(format('%I.%I', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname) INTO unlocked
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> ledger AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
+      AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.relation = c.oid AND l.mode = 'AccessExclusiveLock'
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()));
+  IF unlocked IS NOT NULL THEN
+    RAISE EXCEPTION '%', unlocked USING ERRCODE = '@CHANGED@';
+  END IF;
   FOREACH statement IN ARRAY statements LOOP
     EXECUTE statement;
   END LOOP;
@@ -135,7 +147,9 @@ impl Script<'_> {
     /// What goes between the locks and the dump.
     pub(super) fn before(&self) -> String {
         let schemas: Vec<String> = self.schemas.iter().map(|s| literal(s)).collect();
-        DROP.replace("@LEDGER@", &literal(self.ledger)).replace("@SCHEMAS@", &format!("ARRAY[{}]::text[]", schemas.join(", ")))
+        DROP.replace("@LEDGER@", &literal(self.ledger))
+            .replace("@CHANGED@", CHANGED)
+            .replace("@SCHEMAS@", &format!("ARRAY[{}]::text[]", schemas.join(", ")))
     }
 
     /// What goes between the dump and its COMMIT: what is there now, and that it happened.
