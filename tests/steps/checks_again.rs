@@ -25,15 +25,7 @@ fn named<'a>(checks: &'a [CheckStatus], name: &str) -> (CheckResult, &'a str) {
 async fn applied() -> (Database, Pod) {
     let database = Database::new(TABLES).await;
     let mut pod = Pod::new(&database, spec(CHECKS));
-    for step in [Step::Backup, Step::Plan, Step::Claim, Step::Apply, Step::Verify] {
-        let end = pod.run(step);
-        assert_eq!(end.verdict.outcome, Outcome::Passed, "{step:?}: {} {}", end.verdict.message, end.stderr);
-        match end.report {
-            Some(StepReport::Backup(report)) => pod.input.backup = Some(report.backup),
-            Some(StepReport::Plan(report)) => pod.input.plan = Some(report.plan),
-            _ => {}
-        }
-    }
+    pod.passes(&[Step::Backup, Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
     assert_eq!(database.text("SELECT count(accepted_prompt) FROM scenarios").await, "500");
     (database, pod)
 }

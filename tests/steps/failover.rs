@@ -3,19 +3,9 @@
 use crate::support::pod::{Pod, TABLES, spec};
 use crate::support::postgres::{Database, replicated, standby};
 use backfill_operator::api::status::Step;
-use backfill_operator::protocol::{Outcome, StepReport, TAKEN_BACK};
+use backfill_operator::protocol::{Outcome, TAKEN_BACK};
 use serde_json::json;
 use std::time::{Duration, Instant};
-
-fn passes(pod: &mut Pod, step: Step) {
-    let end = pod.run(step);
-    assert_eq!(end.verdict.outcome, Outcome::Passed, "{step:?}: {} {}", end.verdict.message, end.stderr);
-    match end.report {
-        Some(StepReport::Backup(report)) => pod.input.backup = Some(report.backup),
-        Some(StepReport::Plan(report)) => pod.input.plan = Some(report.plan),
-        _ => {}
-    }
-}
 
 async fn until(database: &Database, condition: &str) {
     let started = Instant::now();
@@ -29,9 +19,7 @@ async fn until(database: &Database, condition: &str) {
 async fn a_run_whose_commits_the_server_has_lost_is_not_taken_back_but_written_again() {
     let old = Database::of(replicated(), TABLES).await;
     let mut pod = Pod::new(&old, spec(""));
-    for step in [Step::Backup, Step::Plan, Step::Claim] {
-        passes(&mut pod, step);
-    }
+    pod.passes(&[Step::Backup, Step::Plan, Step::Claim]);
     let follower = standby();
     let new = old.on(follower.port);
     pod.input.spec.backfill.sql.as_mut().unwrap().batch = serde_json::from_value(json!({"size": 20, "pause": "100ms"})).unwrap();
@@ -53,8 +41,7 @@ async fn a_run_whose_commits_the_server_has_lost_is_not_taken_back_but_written_a
     assert_eq!((end.verdict.outcome, end.verdict.reason.as_str()), (Outcome::Failed, TAKEN_BACK), "{}", end.verdict.message);
     assert!(end.verdict.message.contains(&format!("has {written} of 500 planned rows")), "{}", end.verdict.message);
     pod.input.attempt += 1;
-    passes(&mut pod, Step::Apply);
-    passes(&mut pod, Step::Verify);
+    pod.passes(&[Step::Apply, Step::Verify]);
     assert_eq!(new.text("SELECT count(*) FROM scenarios WHERE accepted_prompt IS NOT NULL").await, "500");
     assert_eq!(new.text("SELECT sum(written) FROM backfill.batches").await, "500");
 }

@@ -4,7 +4,7 @@ use crate::support::pod::{Pod, RUN_UID, TABLES, spec};
 use crate::support::postgres::{Database, Server, replicated, standby};
 use backfill_operator::api::spec::BackfillRunSpec;
 use backfill_operator::api::status::{LossStatus, Step};
-use backfill_operator::protocol::{LossReport, Outcome, StepReport};
+use backfill_operator::protocol::LossReport;
 use serde_json::json;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
@@ -16,18 +16,6 @@ const ORDERS: &str = "CREATE TABLE \"Orders\" (id int PRIMARY KEY, note text); I
 
 async fn run(connection: &mut PgConnection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.unwrap();
-}
-
-fn passes(pod: &mut Pod, steps: &[Step]) {
-    for step in steps {
-        let end = pod.run(*step);
-        assert_eq!(end.verdict.outcome, Outcome::Passed, "{step:?}: {} {}", end.verdict.message, end.stderr);
-        match end.report {
-            Some(StepReport::Backup(report)) => pod.input.backup = Some(report.backup),
-            Some(StepReport::Plan(report)) => pod.input.plan = Some(report.plan),
-            _ => {}
-        }
-    }
 }
 
 fn of<'a>(account: &'a LossReport, table: &str) -> &'a LossStatus {
@@ -68,14 +56,14 @@ async fn the_account_is_what_a_restore_then_loses() {
     run(&mut aborted, "BEGIN; INSERT INTO \"Orders\" VALUES (301, 'never'); SAVEPOINT s; DELETE FROM \"Orders\" WHERE id = 60").await;
     // One that is over before the snapshot, and younger than both.
     database.execute("INSERT INTO \"Orders\" VALUES (203, 'before')").await;
-    passes(&mut pod, &[Step::Backup]);
+    pod.passes(&[Step::Backup]);
     run(&mut open, "COMMIT").await;
     run(&mut aborted, "ROLLBACK").await;
     database.execute("UPDATE scenarios SET updated_at = '2027-05-05' WHERE id = 10").await;
     database
         .execute("INSERT INTO scenarios (id) VALUES (8001), (8002); INSERT INTO scenario_generations (scenario_id, metadata) SELECT g, metadata FROM scenario_generations, generate_series(8001, 8002) g WHERE id = 7")
         .await;
-    passes(&mut pod, &[Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
+    pod.passes(&[Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
     assert_eq!(tables(&pod.account()), ["public.\"Orders\"", "public.scenario_generations", "public.scenarios"]);
     database
         .execute(
@@ -141,9 +129,9 @@ fn prompt(row: &str) -> String {
 async fn what_the_run_wrote_is_no_loss_and_what_others_wrote_is_another_one_each_time() {
     let database = Database::new(&format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&database, spec(""));
-    passes(&mut pod, &[Step::Backup]);
+    pod.passes(&[Step::Backup]);
     assert!(pod.account().losses.is_empty(), "nothing has happened");
-    passes(&mut pod, &[Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
+    pod.passes(&[Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
     let empty = pod.account();
     assert!(empty.losses.is_empty(), "{:?}", empty.losses);
     assert!(empty.digest.starts_with("sha256:"));
@@ -166,13 +154,13 @@ async fn what_the_run_wrote_is_no_loss_and_what_others_wrote_is_another_one_each
 async fn after_a_script_the_account_has_what_was_written_since_it_ended() {
     let database = Database::new(&format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&database, script());
-    passes(&mut pod, &[Step::Backup, Step::Claim]);
+    pod.passes(&[Step::Backup, Step::Claim]);
     database.execute("UPDATE scenarios SET accepted_prompt = 'filled'; INSERT INTO \"Orders\" VALUES (500, 'the script')").await;
     let unfinished = pod.account();
     let loss = of(&unfinished, "public.scenarios");
     assert_eq!((loss.written, loss.gone), (Some(500), Some(500)));
     assert!(loss.message.contains("by anybody"), "{}", loss.message);
-    passes(&mut pod, &[Step::Verify]);
+    pod.passes(&[Step::Verify]);
     assert!(pod.account().losses.is_empty());
     database.execute("DELETE FROM \"Orders\" WHERE id = 500; UPDATE scenarios SET accepted_prompt = 'own' WHERE id < 3").await;
     let account = pod.account();
@@ -190,7 +178,7 @@ async fn after_a_script_the_account_has_what_was_written_since_it_ended() {
 async fn where_transaction_ids_mean_nothing_the_account_goes_by_sums_and_says_why() {
     let database = Database::new(&format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&database, spec(""));
-    passes(&mut pod, &[Step::Backup, Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
+    pod.passes(&[Step::Backup, Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
     // All rows of a table anew, and a table anew.
     database
         .execute("CREATE TABLE kept AS TABLE \"Orders\"; TRUNCATE \"Orders\"; INSERT INTO \"Orders\" TABLE kept; DELETE FROM \"Orders\" WHERE id > 98; DROP TABLE kept; DROP TABLE quiet; CREATE TABLE quiet (id int PRIMARY KEY); INSERT INTO quiet VALUES (1)")
@@ -227,9 +215,9 @@ async fn where_transaction_ids_mean_nothing_the_account_goes_by_sums_and_says_wh
 async fn notes_of_what_was_written_over_that_are_not_all_there_is_do_not_pass_for_all() {
     let database = Database::new(&format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&database, spec(""));
-    passes(&mut pod, &[Step::Backup]);
+    pod.passes(&[Step::Backup]);
     database.execute("UPDATE scenarios SET updated_at = '2027-05-05' WHERE id = 490").await;
-    passes(&mut pod, &[Step::Plan, Step::Claim]);
+    pod.passes(&[Step::Plan, Step::Claim]);
     let batch = |size: i32, pause: &str| serde_json::from_value(json!({"size": size, "pause": pause})).unwrap();
     pod.input.spec.backfill.sql.as_mut().unwrap().batch = batch(20, "200ms");
     let mut first = pod.spawn(Step::Apply);
@@ -247,9 +235,9 @@ async fn notes_of_what_was_written_over_that_are_not_all_there_is_do_not_pass_fo
     let aside = folder.join("aside");
     std::fs::rename(&manifest, &aside).unwrap();
     pod.input.spec.backfill.sql.as_mut().unwrap().batch = batch(20, "0s");
-    passes(&mut pod, &[Step::Apply]);
+    pod.passes(&[Step::Apply]);
     std::fs::rename(&aside, &manifest).unwrap();
-    passes(&mut pod, &[Step::Verify]);
+    pod.passes(&[Step::Verify]);
     let account = pod.account();
     let scenarios = of(&account, "public.scenarios");
     assert!(scenarios.message.contains("before the run wrote over it is not known"), "{}", scenarios.message);
@@ -274,7 +262,7 @@ async fn after_a_failover_ids_that_two_transactions_have_had_deceive_nobody() {
     let old = Database::of(replicated(), &format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&old, spec(""));
     let standby = standby();
-    passes(&mut pod, &[Step::Backup, Step::Plan, Step::Claim, Step::Apply]);
+    pod.passes(&[Step::Backup, Step::Plan, Step::Claim, Step::Apply]);
     old.execute("UPDATE \"Orders\" SET note = 'kept' WHERE id <= 10; UPDATE scenarios SET updated_at = now() WHERE id <= 4").await;
     let new = fail_over(&pod, &old, &standby).await;
     // Lost with the primary; what the application writes to the new one has the same ids.
@@ -292,7 +280,7 @@ async fn after_a_failover_ids_that_two_transactions_have_had_deceive_nobody() {
     assert_eq!(new.text("SELECT xmin FROM \"Orders\" WHERE id = 6").await, was.to_string(), "two transactions have had this id");
     new.execute("DELETE FROM \"Orders\" WHERE id > 97").await;
     new.execute("INSERT INTO \"Orders\" VALUES (500, 'new'); UPDATE scenarios SET accepted_prompt = 'own' WHERE id = 9").await;
-    passes(&mut pod, &[Step::Verify]);
+    pod.passes(&[Step::Verify]);
 
     let account = pod.account();
     assert_eq!(tables(&account), ["public.\"Orders\"", "public.scenarios"]);
@@ -317,10 +305,10 @@ async fn after_a_failover_before_the_claim_nothing_says_what_the_standby_had_and
     let old = Database::of(replicated(), &format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&old, spec(""));
     let standby = standby();
-    passes(&mut pod, &[Step::Backup, Step::Plan]);
+    pod.passes(&[Step::Backup, Step::Plan]);
     let new = fail_over(&pod, &old, &standby).await;
     new.execute("UPDATE \"Orders\" SET note = 'new' WHERE id = 1").await;
-    passes(&mut pod, &[Step::Claim, Step::Apply, Step::Verify]);
+    pod.passes(&[Step::Claim, Step::Apply, Step::Verify]);
     let account = pod.account();
     assert_eq!(tables(&account), ["public.\"Orders\"", "public.scenarios"]);
     let why = "(by sums alone, for the server has been recovered, or another one has taken its place, since)";
@@ -334,9 +322,9 @@ async fn a_script_s_account_goes_on_after_a_failover() {
     let old = Database::of(replicated(), &format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&old, script());
     let standby = standby();
-    passes(&mut pod, &[Step::Backup, Step::Claim]);
+    pod.passes(&[Step::Backup, Step::Claim]);
     old.execute("UPDATE scenarios SET accepted_prompt = 'filled'").await;
-    passes(&mut pod, &[Step::Verify]);
+    pod.passes(&[Step::Verify]);
     let new = fail_over(&pod, &old, &standby).await;
     assert!(pod.account().losses.is_empty());
     new.execute("UPDATE scenarios SET accepted_prompt = 'own' WHERE id < 3").await;
@@ -349,11 +337,11 @@ async fn a_failover_before_a_script_began_is_none_of_its_account_s_affair() {
     let old = Database::of(replicated(), &format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&old, script());
     let standby = standby();
-    passes(&mut pod, &[Step::Backup]);
+    pod.passes(&[Step::Backup]);
     let new = fail_over(&pod, &old, &standby).await;
-    passes(&mut pod, &[Step::Claim]);
+    pod.passes(&[Step::Claim]);
     new.execute("UPDATE scenarios SET accepted_prompt = 'filled'").await;
-    passes(&mut pod, &[Step::Verify]);
+    pod.passes(&[Step::Verify]);
     new.execute("UPDATE scenarios SET accepted_prompt = 'own' WHERE id < 3").await;
     let account = pod.account();
     assert_eq!((of(&account, "public.scenarios").written, of(&account, "public.scenarios").gone), (Some(2), Some(2)));
@@ -364,7 +352,7 @@ async fn what_a_claim_proves_it_proves_only_where_it_was_made_and_what_was_appli
     let old = Database::of(replicated(), &format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&old, spec(""));
     let standby = standby();
-    passes(&mut pod, &[Step::Backup, Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
+    pod.passes(&[Step::Backup, Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
     // As after a release that recorded no claims.
     old.execute("CREATE TABLE kept AS TABLE backfill.moments; DELETE FROM backfill.moments WHERE moment LIKE 'Claimed%'").await;
     let new = fail_over(&pod, &old, &standby).await;
@@ -381,7 +369,7 @@ async fn what_a_claim_proves_it_proves_only_where_it_was_made_and_what_was_appli
 async fn another_column_is_said_to_be_one_and_rows_that_were_put_back_are_none_that_others_wrote() {
     let database = Database::new(&format!("{TABLES}{ORDERS}")).await;
     let mut pod = Pod::new(&database, spec(""));
-    passes(&mut pod, &[Step::Backup, Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
+    pod.passes(&[Step::Backup, Step::Plan, Step::Claim, Step::Apply, Step::Verify]);
     database.execute("ALTER TABLE \"Orders\" ADD COLUMN more int").await;
     let account = pod.account();
     let orders = of(&account, "public.\"Orders\"");
@@ -389,7 +377,7 @@ async fn another_column_is_said_to_be_one_and_rows_that_were_put_back_are_none_t
     assert!(orders.message.ends_with("its 100 rows read otherwise than then: its columns have changed"), "{}", orders.message);
     database.execute("ALTER TABLE \"Orders\" DROP COLUMN more").await;
     database.execute("VACUUM FULL \"Orders\"").await;
-    passes(&mut pod, &[Step::Undo]);
+    pod.passes(&[Step::Undo]);
     let account = pod.account();
     assert_eq!(tables(&account), Vec::<&str>::new(), "{:?}", account.losses);
     database.execute("UPDATE scenarios SET updated_at = now() WHERE id = 7").await;

@@ -4,7 +4,7 @@ use crate::restore::ledger;
 use crate::support::pod::{Pod, TABLES, spec};
 use crate::support::postgres::Database;
 use backfill_operator::api::status::Step;
-use backfill_operator::protocol::{Outcome, StepReport};
+use backfill_operator::protocol::Outcome;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -76,19 +76,10 @@ async fn vanishes_in(step: Step, database: &Database, pod: &mut Pod, lock: &str)
 async fn apply_does_not_wait_for_a_server_that_is_gone_and_the_next_attempt_goes_on() {
     let database = Database::new(TABLES).await;
     let mut pod = Pod::new(&database, spec(""));
-    for step in [Step::Backup, Step::Plan, Step::Claim] {
-        let end = pod.run(step);
-        assert_eq!(end.verdict.outcome, Outcome::Passed, "{}", end.verdict.message);
-        match end.report {
-            Some(StepReport::Backup(report)) => pod.input.backup = Some(report.backup),
-            Some(StepReport::Plan(report)) => pod.input.plan = Some(report.plan),
-            _ => {}
-        }
-    }
+    pod.passes(&[Step::Backup, Step::Plan, Step::Claim]);
     vanishes_in(Step::Apply, &database, &mut pod, "UPDATE scenarios SET updated_at = now() WHERE id = 250").await;
     pod.input.attempt += 1;
-    let end = pod.run(Step::Apply);
-    assert_eq!(end.verdict.outcome, Outcome::Passed, "{}", end.verdict.message);
+    pod.passes(&[Step::Apply]);
     assert_eq!(database.text("SELECT count(*) FROM scenarios WHERE accepted_prompt IS NOT NULL").await, "500");
     assert_eq!(database.text("SELECT sum(written) FROM backfill.batches").await, "500");
 }

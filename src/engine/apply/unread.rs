@@ -2,9 +2,9 @@
 //! them are older, what would be written is what was planned, to the last byte. No value goes to the client and back.
 //!
 //! That is so because a planned value is made of one source row, one target row and the parameters, by functions that are not
-//! replaced ([`only_builtin`]) and read no text as a date ([`casts_to_time`]), under the settings that every session of ours has. Whatever else there is (joins, inserts,
-//! deletes, triggers, secrets to redact, values that depend on the server's locale) is read and compared row by row, as is every
-//! range in which anything is not as the plan saw it.
+//! replaced ([`only_builtin`]) and read no text as a date ([`casts_to_time`]), under the settings that every session of ours has.
+//! Whatever else there is (joins, inserts, deletes, triggers, secrets to redact, values that depend on the server's locale) is read
+//! and compared row by row, as is every range in which anything is not as the plan saw it.
 
 use super::context::Context;
 use super::write::{BatchNumber, Writer};

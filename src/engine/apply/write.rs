@@ -219,11 +219,13 @@ impl Statement<'_> {
         let arrays = self.arrays(changes);
         let sql = format!(
             "WITH v AS ({arrays}), w AS ({statement}){inserted}{undo}{entries}
-             SELECT coalesce(array_agg(w.place), '{{}}'::int4[]), (SELECT count(*) FROM w){flags} FROM {written} AS w",
+             SELECT coalesce(array_agg(w.place), '{{}}'::int4[]), {all}{flags} FROM {written} AS w",
             arrays = arrays.select(),
             inserted = if self.kind == Kind::Insert { self.inserted(&checked) } else { String::new() },
             undo = self.writer.undo(self.seq, target, self.kind).insert("u", self.written()),
             entries = self.writer.audit_table(target, self.kind, self.written()),
+            // Of the other kinds the written rows are these very ones.
+            all = if self.kind == Kind::Insert { "(SELECT count(*) FROM w)" } else { "count(*)" },
             written = self.written(),
         );
         let row = arrays.query(sql, self.writer.ledger, self.number).fetch_one(connection).await?;

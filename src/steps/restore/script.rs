@@ -19,21 +19,27 @@ pub(super) struct Script<'a> {
     pub sums_of: &'a [TableSum],
 }
 
-/// Keeps everybody else away. Each statement has to see what was committed before it: the locks are waited for in between.
-const LOCK: &str = r"
+/// Begins a restore's transaction. Each statement has to see what was committed before it: locks are waited for in between.
+pub(super) const BEGIN: &str = r"
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = 0;
 SET LOCAL client_min_messages = error;
+";
+
+/// The application's tables, as the rest of a SELECT. `@LEDGER@` is a literal.
+const TABLES: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> @LEDGER@ AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')";
+
+/// Keeps everybody else away. `@TABLES@` is [`TABLES`].
+const LOCK: &str = r"
 DO $backfill$
 DECLARE
   tables text;
 BEGIN
-  SELECT string_agg(format('ONLY %I.%I', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname) INTO tables
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> @LEDGER@ AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e');
+  SELECT string_agg(format('ONLY %I.%I', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname) INTO tables @TABLES@;
   IF tables IS NOT NULL THEN
     EXECUTE 'LOCK TABLE ' || tables || ' IN ACCESS EXCLUSIVE MODE';
   END IF;
@@ -41,7 +47,7 @@ END
 $backfill$;
 ";
 
-/// Drops what is there. `@LEDGER@` and `@SCHEMAS@` are literals.
+/// Drops what is there. `@LEDGER@` and `@SCHEMAS@` are literals, `@TABLES@` is [`TABLES`].
 ///
 /// All objects are dropped, not only what the dump has: what was made since (tables, columns, types of the migrations)
 /// would else stay behind, and `pg_restore --clean` fails where a migration dropped a column that has a default.
@@ -98,10 +104,7 @@ BEGIN
         AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_namespace'::regclass AND e.objid = n.oid AND e.deptype = 'e')
   ) all_of_them;
   -- A table that was made after the locks had been taken, and is in no account.
-  SELECT string_agg(format('%I.%I', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname) INTO unlocked
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> ledger AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-      AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
+  SELECT string_agg(format('%I.%I', n.nspname, c.relname), ', ' ORDER BY n.nspname, c.relname) INTO unlocked @TABLES@
       AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.relation = c.oid AND l.mode = 'AccessExclusiveLock'
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()));
   IF unlocked IS NOT NULL THEN
@@ -141,13 +144,14 @@ $backfill$;
 impl Script<'_> {
     /// Begins the transaction, with everybody else kept away.
     pub(super) fn lock(&self) -> String {
-        LOCK.replace("@LEDGER@", &literal(self.ledger))
+        format!("{BEGIN}{}", LOCK.replace("@TABLES@", TABLES).replace("@LEDGER@", &literal(self.ledger)))
     }
 
     /// What goes between the locks and the dump.
     pub(super) fn before(&self) -> String {
         let schemas: Vec<String> = self.schemas.iter().map(|s| literal(s)).collect();
-        DROP.replace("@LEDGER@", &literal(self.ledger))
+        DROP.replace("@TABLES@", TABLES)
+            .replace("@LEDGER@", &literal(self.ledger))
             .replace("@CHANGED@", CHANGED)
             .replace("@SCHEMAS@", &format!("ARRAY[{}]::text[]", schemas.join(", ")))
     }

@@ -32,7 +32,8 @@ pub(super) struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// Restores, all or nothing; `unchanged` fails where tables are not as they were. Dropping the future ends both programs; without a COMMIT the server rolls back.
+    /// Restores, all or nothing; `unchanged` fails where tables are not as they were. Dropping the future ends both programs;
+    /// without a COMMIT the server rolls back.
     pub(super) async fn run(&self, unchanged: &str) -> Result<(), RestoreError> {
         let mut psql = self
             .login

@@ -6,7 +6,7 @@
 
 use super::error::RestoreError;
 use super::fence::Fence;
-use super::script::{literal, noted};
+use super::script::{BEGIN, literal, noted};
 use crate::engine::sql::{TableName, quote};
 use crate::postgres::archive::Entry;
 use crate::postgres::table_sums::{self, TableSum};
@@ -29,11 +29,6 @@ pub(super) struct Script<'a> {
 /// Keeps everybody else away from the tables, which lie bare of keys and triggers then. `@TABLES@` is an array of names as SQL writes them. What has to be put on again travels as a setting of
 /// the transaction: not every role may make a temporary table.
 const LOCK: &str = r"
-BEGIN ISOLATION LEVEL READ COMMITTED;
-SET LOCAL lock_timeout = '5s';
-SET LOCAL statement_timeout = 0;
-SET LOCAL idle_in_transaction_session_timeout = 0;
-SET LOCAL client_min_messages = error;
 SET LOCAL search_path = pg_catalog;
 DO $backfill$
 DECLARE
@@ -107,7 +102,7 @@ impl Script<'_> {
     /// Begins the transaction, with everybody else kept away.
     pub(super) fn lock(&self) -> String {
         let names: Vec<String> = self.tables.iter().map(|sum| literal(&sum.table)).collect();
-        LOCK.replace("@TABLES@", &format!("ARRAY[{}]::text[]", names.join(", ")))
+        BEGIN.to_owned() + &LOCK.replace("@TABLES@", &format!("ARRAY[{}]::text[]", names.join(", ")))
     }
 
     /// What goes between the locks and the rows.
